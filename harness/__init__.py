@@ -1,0 +1,60 @@
+"""Find, prove and compare the skill neurons of language models.
+
+The names below are the whole public interface; each is imported when it is first used, so that
+``import skillneurons`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Attribution": "attribution",
+    "Example": "types",
+    "LanguageModel": "model",
+    "Metric": "types",
+    "Output": "types",
+    "PearsonAccumulator": "statistics",
+    "Result": "results",
+    "SoftPrompt": "prompt",
+    "Task": "types",
+    "attribute": "attribution",
+    "get_metric": "registry",
+    "get_task": "registry",
+    "hookimpl": "hookspecs",
+    "load_model": "model",
+    "run": "run",
+    "split_by_group": "splits",
+    "stable_hash": "splits",
+    "tune_prompt": "tuning",
+}
+
+__all__ = [*sorted(_EXPORTS), "__version__"]
+
+if TYPE_CHECKING:
+    from skillneurons.attribution import Attribution, attribute
+    from skillneurons.hookspecs import hookimpl
+    from skillneurons.model import LanguageModel, load_model
+    from skillneurons.prompt import SoftPrompt
+    from skillneurons.registry import get_metric, get_task
+    from skillneurons.results import Result
+    from skillneurons.run import run
+    from skillneurons.splits import split_by_group, stable_hash
+    from skillneurons.statistics import PearsonAccumulator
+    from skillneurons.tuning import tune_prompt
+    from skillneurons.types import Example, Metric, Output, Task
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        value = getattr(importlib.import_module(f"skillneurons.{_EXPORTS[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'skillneurons' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

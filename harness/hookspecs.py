@@ -1,0 +1,35 @@
+"""The hooks a plugin can implement (pluggy, project name ``skillneurons``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from skillneurons.types import Metric, Task
+
+PROJECT = "skillneurons"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_tasks(register: Callable[[Task], None]) -> None:
+    """Call ``register(Task(...))`` once for every task that the plugin brings."""
+
+
+@hookspec
+def register_metrics(register: Callable[[Metric], None]) -> None:
+    """Call ``register(Metric(...))`` once for every metric that the plugin brings."""
+
+
+@hookspec
+def register_attributions(register: Callable[[str, Callable[..., Any]], None]) -> None:
+    """Call ``register(name, factory)`` where ``factory(n_neurons, n_columns)`` makes an accumulator."""
+
+
+@hookspec
+def cell_finished(result: Any) -> None:
+    """Observe a finished cell; an exception here is reported and the run goes on."""

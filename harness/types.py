@@ -1,0 +1,123 @@
+"""What plugin authors handle: examples, outputs, tasks and metrics.
+
+Everything here is a frozen dataclass and imports neither torch nor numpy, so that a plugin
+registers in milliseconds.
+
+An :class:`Example` is one input. An :class:`Output` is what the model did with it. A
+:class:`Metric` turns both into one number per example and column; NaN means "not scored",
+never 0. Log-probabilities are in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Split = Literal["train", "validation", "discovery", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "discovery", "heldout")
+Kind = Literal["open", "choice", "generation"]
+KINDS: tuple[Kind, ...] = ("open", "choice", "generation")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One input of a task.
+
+    ``prompt`` is the text the model reads and ``target`` the expected answer, tokenised as it
+    stands (no space is added between them). ``choices`` lists the possible answers where the
+    task is a choice; ``target`` is one of them. ``labels`` are external labels by name (float,
+    NaN = not scored). Examples of one ``group`` always land in the same split; an empty group
+    stands for the example's own ``id``. ``fields`` is whatever else the task knows.
+    """
+
+    id: str
+    prompt: str
+    target: str
+    choices: tuple[str, ...] | None = None
+    labels: Mapping[str, float] = field(default_factory=dict)
+    group: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the model did with one example (log-probabilities in nats).
+
+    ``text`` is the answer (the chosen choice, or the greedy continuation) and ``predicted`` the
+    same as a choice, None where there are none. ``choice_log_probs`` stand in the order of
+    ``Example.choices``, each summed over the choice's tokens. ``target_log_prob`` sums over the
+    ``n_target_tokens`` tokens of the target. ``predicted_log_prob`` sums over the answer's own
+    tokens; ``margin`` (top probability minus the second) and ``entropy`` (nats) are those of the
+    distribution over choices, or the mean over the generated tokens. ``labels`` are what
+    ``Task.grade`` said about the text.
+    """
+
+    text: str
+    correct: float
+    target_log_prob: float
+    choice_log_probs: tuple[float, ...] | None = None
+    predicted: str | None = None
+    n_target_tokens: int = 1
+    predicted_log_prob: float = math.nan
+    margin: float = math.nan
+    entropy: float = math.nan
+    labels: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A skill to look for: where its examples come from and how an answer is graded.
+
+    ``load(split, *, limit=None, seed=0, **options)`` returns the examples of one split; the four
+    splits must not share an ``id`` or a ``group``. ``options`` maps every option name that
+    ``load`` takes to its default. ``kind`` is ``choice`` (each example has choices), ``open``
+    (the greedy continuation must equal the target) or ``generation`` (free text; ``grade`` is
+    required). ``grade(example, text)`` returns named numbers about a text, among them
+    ``correct`` (0..1, NaN = not scored); without it an answer is right when it equals the target
+    after stripping white space. ``label_columns`` names every label that examples or ``grade``
+    can carry. ``chance`` is the accuracy of a guess.
+    """
+
+    name: str
+    version: str
+    load: Callable[..., Sequence[Example]]
+    kind: Kind = "choice"
+    source: str = ""
+    licence: str = ""
+    chance: float | None = None
+    max_new_tokens: int = 16
+    description: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label_columns: tuple[str, ...] = ()
+    grade: Callable[[Example, str], Mapping[str, float]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number per example and column, computed from an example and the model's output.
+
+    ``per_example(example, output)`` returns a float (a metric of one column, named like the
+    metric) or a mapping from each name in ``columns`` to a float. ``columns`` may be a function
+    of the task where the columns depend on it; a metric with no column for a task does not
+    apply there. ``tasks`` restricts the metric to named tasks. ``needs`` names the Output fields
+    without which the metric has nothing to say (``choice_log_probs``).
+    """
+
+    name: str
+    per_example: Callable[[Example, Output], float | Mapping[str, float]]
+    columns: Sequence[str] | Callable[[Task], Sequence[str]] | None = None
+    tasks: Sequence[str] | None = None
+    needs: tuple[str, ...] = ()
+    version: str = "1"
+    description: str = ""
+
+    def columns_for(self, task: Task) -> tuple[str, ...]:
+        """Return the full names (``metric.column``, or ``metric``) of the columns for a task."""
+        if self.tasks is not None and task.name not in self.tasks:
+            return ()
+        if self.columns is None:
+            return (self.name,)
+        names = self.columns(task) if callable(self.columns) else self.columns
+        return tuple(f"{self.name}.{name}" for name in names)

@@ -1,0 +1,1 @@
+"""From finished cells to the table: reads results only, never torch."""

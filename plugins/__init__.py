@@ -1,0 +1,1 @@
+"""The built-in metrics and statistics, each an ordinary plugin."""
