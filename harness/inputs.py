@@ -1,0 +1,79 @@
+"""From examples to token ids, and from token ids to batches of equal length.
+
+Inputs of one length are run together, so nothing is padded and the read position is the last row of
+every batch. An answer is tokenised as it stands; open and generated answers end with the end of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from skillneurons.errors import DataError
+from skillneurons.model import LanguageModel
+from skillneurons.types import Example, Task
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """Token ids of an example: its input, its target, and each of its choices."""
+
+    index: int
+    example: Example
+    text: str
+    ids: tuple[int, ...]
+    target: tuple[int, ...]
+    choices: tuple[tuple[int, ...], ...] | None
+    truncated: bool = False
+
+
+def encode_examples(
+    lm: LanguageModel,
+    task: Task,
+    examples: Sequence[Example],
+    *,
+    num_virtual_tokens: int,
+    too_long: str = "refuse",
+) -> list[EncodedExample]:
+    """Tokenise examples; inputs too long for the context are refused, or cut from the left."""
+    eos = lm.tokenizer.eos_token_id
+    end = () if task.kind == "choice" or eos is None else (int(eos),)
+    encoded = []
+    for index, example in enumerate(examples):
+        text = lm.text(example.prompt)
+        row = EncodedExample(
+            index=index,
+            example=example,
+            text=text,
+            ids=tuple(lm.encode(text)),
+            target=(*lm.encode_answer(example.target), *end),
+            choices=tuple(tuple(lm.encode_answer(choice)) for choice in example.choices) if example.choices else None,
+        )
+        if not row.ids or not row.target or any(not choice for choice in row.choices or ()):
+            raise DataError(f"task {task.name!r}, example {example.id!r}: its prompt or answer has no tokens for {lm.name!r}")
+        answer = max(len(row.target), task.max_new_tokens if task.kind != "choice" else 0)
+        room = lm.context_length - num_virtual_tokens - answer
+        encoded.append(_fitted(lm, task, row, room, too_long))
+    return encoded
+
+
+def _fitted(lm: LanguageModel, task: Task, row: EncodedExample, room: int, too_long: str) -> EncodedExample:
+    if len(row.ids) <= room:
+        return row
+    if too_long != "truncate" or room < 1:
+        raise DataError(
+            f"task {task.name!r}, example {row.example.id!r}: {len(row.ids)} input tokens, but {lm.name!r} has room for "
+            f"{max(room, 0)} beside the prompt and the answer (context {lm.context_length}); "
+            "--set model.too_long=truncate cuts from the left"
+        )
+    return replace(row, ids=row.ids[-room:], truncated=True)
+
+
+def equal_length_batches(encoded: Iterable[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:
+    """Yield batches of at most ``batch_size`` examples whose inputs have the same number of tokens."""
+    by_length = sorted(encoded, key=lambda row: (len(row.ids), row.index))
+    for _, same in groupby(by_length, key=lambda row: len(row.ids)):
+        rows = list(same)
+        for start in range(0, len(rows), batch_size):
+            yield rows[start : start + batch_size]

@@ -1,0 +1,1 @@
+"""The pocket model: weights, tokenizer, card, and the script that made them."""

@@ -1,0 +1,300 @@
+"""Finished cells on disk: how they are named, what they hold, how they are written.
+
+key = slugs joined by ``-``, then 16 hex digits of sha256(canonical_json(payload))
+
+Everything that changes the content of a cell belongs to the payload of its key, so a cell that
+exists need never be computed again. A file appears under its name only when it is complete
+(written beside, synced, renamed); NaN and infinities are stored as null ("not scored"). Times,
+versions and hosts stand in ``<key>.run.json``, so that ``<key>.json`` depends on its inputs only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from skillneurons.errors import ResultsError
+
+SCHEMA_VERSION = 1
+STATUSES = ("ok", "failed")
+COLUMN_STATUSES = ("ok", "degenerate", "not_applicable")
+_KEY = re.compile(r"[a-z0-9_-]+")
+_SLUG_LENGTH = 24
+
+
+def _plain(value: object, place: str) -> Any:
+    """Return ``value`` as plain JSON types, floats that are not finite as None."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise ResultsError(f"cannot store the name {name!r} in {place}: names are text; quote it")
+        return {str(name): _plain(item, f"{place}.{name}") for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    raise ResultsError(
+        f"cannot store {place} = {value!r} of type {type(value).__name__}: "
+        "only text, numbers, None, lists and mappings are stored; write it as text"
+    )
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of ``value``: sorted names, ASCII, no spaces, NaN and infinities as null."""
+    return json.dumps(_plain(value, "value"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def content_key(*slugs: str, payload: Mapping[str, Any]) -> str:
+    """Return a key that changes with anything in ``payload``, however its mappings are ordered.
+
+    ``slugs`` only make the key readable: lower-case, ``[a-z0-9_]``, at most 24 characters each.
+    """
+    digest = hashlib.sha256(canonical_json(payload).encode()).hexdigest()[:16]
+    readable = [re.sub(r"[^a-z0-9_]+", "_", slug.lower())[:_SLUG_LENGTH] or "_" for slug in slugs]
+    return "-".join([*readable, digest])
+
+
+def check_key(key: str) -> str:
+    """Return ``key`` if it is safe as a file name; raise ResultsError otherwise."""
+    if not _KEY.fullmatch(key):
+        raise ResultsError(
+            f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-'; see the cells folder"
+        )
+    return key
+
+
+def _cannot_write(path: Path, error: OSError) -> ResultsError:
+    remedy = "give another folder with -o DIR"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = f"free some space or {remedy}"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "give a folder that you may write to with -o DIR"
+    return ResultsError(f"cannot write {path}: {(error.strerror or str(error)).lower()}; {remedy}")
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents; raise ResultsError where nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees a part of it; raise ResultsError where that fails."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
+            temporary.unlink()
+
+
+def write_json_atomic(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON with sorted names, NaN and infinities as null."""
+    text = json.dumps(_plain(value, path.name), sort_keys=True, indent=2, allow_nan=False)
+    write_atomic(path, f"{text}\n".encode("ascii"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One finished cell: what one metric says about one model, task and seed.
+
+    The fields are those of ``cells/<key>.json``, where ``pass_`` is called ``pass``. ``columns`` maps
+    each full column name to its figures (r without unit, None = not scored or not run).
+    """
+
+    key: str
+    status: str
+    model: Mapping[str, Any]
+    task: Mapping[str, Any]
+    metric: Mapping[str, Any]
+    seed: int
+    prompt: str | None
+    pass_: str | None
+    config: Mapping[str, Any]
+    n: Mapping[str, int]
+    n_neurons: int
+    accuracy: Mapping[str, float | None]
+    columns: Mapping[str, Mapping[str, Any]]
+    causal: Mapping[str, Any] | None = None
+    error: Mapping[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the cell as plain JSON types, NaN as None."""
+        content = {field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)}
+        return {"schema_version": SCHEMA_VERSION, **_plain(content, "cell")}
+
+    @classmethod
+    def from_json(cls, data: object) -> Result:
+        """Return the cell that ``to_json`` gave; raise ResultsError with the first thing that is wrong."""
+        if not isinstance(data, Mapping):
+            raise ResultsError("it holds no mapping")
+        if data.get("schema_version") != SCHEMA_VERSION:
+            raise ResultsError(
+                f"schema_version {data.get('schema_version')!r} is not {SCHEMA_VERSION}: "
+                "it was written by another version of skillneurons"
+            )
+        for name, kinds in _FORM.items():
+            _expect(data, name, *kinds)
+        _check_content(data)
+        return cls(**{field.name: data[field.name.rstrip("_")] for field in fields(cls)})
+
+
+_NONE = type(None)
+_FORM: Mapping[str, tuple[type, ...]] = {
+    "key": (str,),
+    "status": (str,),
+    "seed": (int,),
+    "n_neurons": (int,),
+    **dict.fromkeys(("model", "task", "metric", "config", "n", "accuracy", "columns"), (dict,)),
+    **dict.fromkeys(("prompt", "pass"), (str, _NONE)),
+    **dict.fromkeys(("causal", "error"), (dict, _NONE)),
+}
+
+
+def _expect(data: Mapping[str, Any], name: str, *kinds: type, place: str = "") -> Any:
+    """Return ``data[name]``; raise ResultsError where it is missing or of another type."""
+    where = f"{place}.{name}" if place else name
+    if name not in data:
+        raise ResultsError(f"{where} is missing")
+    if not isinstance(data[name], kinds):
+        wanted = " or ".join("null" if kind is _NONE else kind.__name__ for kind in kinds)
+        raise ResultsError(f"{where} is {data[name]!r}, not {wanted}")
+    return data[name]
+
+
+def _expect_numbers(data: Mapping[str, Any], place: str, *skip: str) -> None:
+    for name, value in data.items():
+        if name in skip or value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ResultsError(f"{place}.{name} is {value!r}, not a number")
+
+
+def _expect_one_of(value: str, known: tuple[str, ...], place: str) -> None:
+    if value not in known:
+        raise ResultsError(f"{place} is {value!r}, not one of {', '.join(known)}")
+
+
+def _check_content(data: Mapping[str, Any]) -> None:
+    _expect_one_of(data["status"], STATUSES, "status")
+    _expect(data["model"], "name", str, place="model")
+    _expect(data["model"], "revision", str, _NONE, place="model")
+    for section in ("task", "metric"):
+        _expect(data[section], "name", str, place=section)
+        _expect(data[section], "version", str, place=section)
+    names = _expect(data["metric"], "columns", list, place="metric")
+    if not all(isinstance(name, str) for name in names):
+        raise ResultsError(f"metric.columns is {names!r}, not a list of names")
+    if "attribution" in data["config"]:
+        _expect(data["config"], "attribution", dict, place="config")
+    _expect_numbers(data["n"], "n")
+    _expect_numbers(data["accuracy"], "accuracy")
+    for name in data["columns"]:
+        column = _expect(data["columns"], name, dict, place="columns")
+        place = f"columns.{name}"
+        _expect_one_of(_expect(column, "status", str, place=place), COLUMN_STATUSES, f"{place}.status")
+        if "reason" in column:
+            _expect(column, "reason", str, _NONE, place=place)
+        for neuron in column.get("top") or []:
+            _expect(neuron, "layer", int, place=f"{place}.top")
+            _expect(neuron, "neuron", int, place=f"{place}.top")
+        _expect_numbers(column, place, "status", "reason", "top")
+    if data["status"] == "failed":
+        _expect(_expect(data, "error", dict), "message", str, place="error")
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedCell:
+    """A file in the cells folder that holds no cell, and why not."""
+
+    path: Path
+    reason: str
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def load_cell(path: Path) -> Result | DamagedCell:
+    """Read one cell file; whatever is wrong with it comes back as a DamagedCell."""
+    try:
+        result = Result.from_json(json.loads(path.read_bytes(), parse_constant=_refuse_constant))
+    except OSError as error:
+        return DamagedCell(path, f"it cannot be read ({error.strerror})")
+    except ResultsError as error:
+        return DamagedCell(path, str(error))
+    except (ValueError, RecursionError) as error:
+        return DamagedCell(path, f"it is not valid JSON ({error})")
+    if result.key != path.stem:
+        return DamagedCell(path, f"it holds the cell {result.key!r}: files are named after their key")
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsFolder:
+    """A runs folder: ``cells/``, ``prompts/`` and ``passes/`` under ``root``."""
+
+    root: Path
+
+    @property
+    def cells(self) -> Path:
+        """The folder of finished cells."""
+        return self.root / "cells"
+
+    @property
+    def prompts(self) -> Path:
+        """The folder of trained prompts, one folder each."""
+        return self.root / "prompts"
+
+    @property
+    def passes(self) -> Path:
+        """The folder of passes, one folder each."""
+        return self.root / "passes"
+
+    def prepare(self) -> None:
+        """Create the folders; raise ResultsError where nothing can be written."""
+        for folder in (self.cells, self.prompts, self.passes):
+            make_folder(folder)
+
+    def read_cell(self, key: str) -> Result | None:
+        """Return the finished cell of this key, None where it is absent or damaged: then compute it."""
+        loaded = load_cell(self.cells / f"{check_key(key)}.json")
+        return loaded if isinstance(loaded, Result) else None
+
+    def write_cell(self, result: Result, run_record: Mapping[str, Any]) -> None:
+        """Save a cell; ``run_record`` is what varies between runs (times, versions, host) and goes first."""
+        path = self.cells / f"{check_key(result.key)}.json"
+        write_json_atomic(path.with_suffix(".run.json"), run_record)
+        write_json_atomic(path, result.to_json())
+
+    def iter_cells(self) -> Iterator[tuple[Path, Result | DamagedCell]]:
+        """Yield every cell file with its content, sorted by name."""
+        for path in sorted(self.cells.glob("*.json")):
+            if not path.name.endswith(".run.json"):
+                yield path, load_cell(path)
