@@ -13,19 +13,28 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "Attribution": "attribution",
+    "CellError": "errors",
+    "ConfigError": "errors",
+    "DataError": "errors",
     "Example": "types",
     "LanguageModel": "model",
     "Metric": "types",
+    "ModelError": "errors",
     "Output": "types",
     "PearsonAccumulator": "statistics",
+    "PluginError": "errors",
     "Result": "results",
+    "ResultsError": "errors",
     "SoftPrompt": "prompt",
     "Task": "types",
+    "UserError": "errors",
     "attribute": "attribution",
     "get_metric": "registry",
     "get_task": "registry",
     "hookimpl": "hookspecs",
+    "load_config": "config",
     "load_model": "model",
+    "load_registry": "registry",
     "run": "run",
     "split_by_group": "splits",
     "stable_hash": "splits",
@@ -36,10 +45,20 @@ __all__ = [*sorted(_EXPORTS), "__version__"]
 
 if TYPE_CHECKING:
     from skillneurons.attribution import Attribution, attribute
+    from skillneurons.config import load_config
+    from skillneurons.errors import (
+        CellError,
+        ConfigError,
+        DataError,
+        ModelError,
+        PluginError,
+        ResultsError,
+        UserError,
+    )
     from skillneurons.hookspecs import hookimpl
     from skillneurons.model import LanguageModel, load_model
     from skillneurons.prompt import SoftPrompt
-    from skillneurons.registry import get_metric, get_task
+    from skillneurons.registry import get_metric, get_task, load_registry
     from skillneurons.results import Result
     from skillneurons.run import run
     from skillneurons.splits import split_by_group, stable_hash

@@ -44,6 +44,7 @@ class Measured:
     outputs: Sequence[Output]
     values: npt.NDArray[np.float64]  # (examples, columns)
     accumulator: Any
+    failures: Mapping[str, SkillNeuronsError] = field(default_factory=dict)  # by metric
 
     @property
     def accuracy(self) -> float:
@@ -86,6 +87,8 @@ def metric_row(
         named = {f"{metric.name}.{name}": value for name, value in result.items()}
         if metric.columns is None:
             raise CellError(f"{where}: returned a mapping, but the metric declares no columns (Metric.columns)")
+        if callable(metric.columns):  # columns that depend on the task: what an example lacks is not scored
+            return [_number(where, column, named.get(column, math.nan)) for column in columns]
         if set(named) != set(columns):
             extra, absent = sorted(set(named) - set(columns)), sorted(set(columns) - set(named))
             raise CellError(f"{where}: returned other columns than declared (unexpected {extra}, missing {absent})")
@@ -94,15 +97,14 @@ def metric_row(
         values = [result]
     else:
         raise CellError(f"{where}: returned {type(result).__name__}, but {len(columns)} columns are declared")
-    for column, value in zip(columns, values, strict=True):
-        number = getattr(value, "item", lambda value=value: value)() if _is_scalar(value) else value
-        if not isinstance(number, int | float) or math.isinf(number):
-            raise CellError(f"{where}: {column} must be one finite number or NaN, got {value!r}")
-    return [float(value) for value in values]
+    return [_number(where, column, value) for column, value in zip(columns, values, strict=True)]
 
 
-def _is_scalar(value: Any) -> bool:
-    return getattr(value, "shape", None) == ()
+def _number(where: str, column: str, value: Any) -> float:
+    scalar = value.item() if getattr(value, "shape", None) == () else value  # numpy and torch scalars
+    if not isinstance(scalar, int | float) or math.isinf(scalar):
+        raise CellError(f"{where}: {column} must be one finite number or NaN, got {value!r}")
+    return float(scalar)
 
 
 def measure(
@@ -121,8 +123,10 @@ def measure(
 
     ``metrics`` maps a name to (metric, its full column names); columns stand in that order.
     ``accumulator`` None measures outputs alone. Rows come back in the examples' order whatever the
-    batching was.
+    batching was. A metric that raises, or returns another shape, is not asked again: its columns are
+    NaN and its error stands in ``failures``; the other metrics go on.
     """
+    failures: dict[str, SkillNeuronsError] = {}
     n_columns = sum(len(columns) for _, columns in metrics.values())
     sums = accumulator(lm.n_neurons, n_columns) if accumulator and n_columns else None
     outputs: list[Output | None] = [None] * len(encoded)
@@ -136,16 +140,30 @@ def measure(
             where = [place[row.index] for row in rows]
             for i, row, output in zip(where, rows, answered, strict=True):
                 outputs[i] = output
-                values[i] = [
-                    value
-                    for metric, columns in metrics.values()
-                    for value in metric_row(metric, columns, row.example, output)
-                ]
+                values[i] = _values(metrics, row.example, output, failures)
             if sums is not None and activations is not None:
                 sums.update(activations.cpu().numpy(), values[where])
             if progress:
                 progress(len(rows))
-    return Measured(encoded, [output for output in outputs if output is not None], values, sums)
+    return Measured(encoded, [output for output in outputs if output is not None], values, sums, failures)
+
+
+def _values(
+    metrics: Mapping[str, tuple[Metric, Sequence[str]]],
+    example: Example,
+    output: Output,
+    failures: dict[str, SkillNeuronsError],
+) -> list[float]:
+    row: list[float] = []
+    for name, (metric, columns) in metrics.items():
+        if name not in failures:
+            try:
+                row += metric_row(metric, columns, example, output)
+                continue
+            except SkillNeuronsError as error:
+                failures[name] = error
+        row += [math.nan] * len(columns)
+    return row
 
 
 def check_position(position: str, prompt: SoftPrompt | None) -> None:
@@ -235,6 +253,8 @@ def attribute(
         measured[split] = measure(  # type: ignore[index]
             lm, task, encoded, applied, prompt, position=where, batch_size=batch_size
         )
+        for failure in measured[split].failures.values():  # type: ignore[index]
+            raise failure
     return attribution_of(lm, applied, measured)
 
 

@@ -7,19 +7,17 @@ attention. Its input, of width ``d_ff``, is the activation of the block's neuron
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from skillneurons.errors import ModelError, UserError
+from skillneurons.model_source import resolve
 
-POCKET = "pocket"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 INSTRUCTED = re.compile(r"chat|instruct|(^|[-_])it($|[-_])", re.IGNORECASE)
@@ -90,66 +88,6 @@ class LanguageModel:
         """Return the input embeddings of token ids, shape (*ids.shape, d_model)."""
         embeddings: torch.Tensor = self.model.get_input_embeddings()(ids)
         return embeddings
-
-
-def pocket_folder() -> Path:
-    """Return the folder of the embedded model."""
-    return Path(__file__).parent / "pocket"
-
-
-def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
-    """Return (where to load from, resolved revision) of a model name, without loading torch weights.
-
-    A folder's revision is the hash of its content; a hub id's is the commit it points to.
-    """
-    folder = pocket_folder() if name == POCKET else Path(name)
-    if folder.is_dir():
-        _check_folder(name, folder)
-        return str(folder), "sha256:" + _folder_hash(folder)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, or 'pocket'")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        snapshot = snapshot_download(name, revision=revision, allow_patterns=["config.json"])
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ModelError(
-            f"model {name!r}: no such folder, and the hub gives no model of that id"
-            f"{f' at revision {revision!r}' if revision else ''} ({type(error).__name__}); "
-            "known without a hub: 'pocket', or a folder saved by save_pretrained"
-        ) from error
-    return name, Path(snapshot).name
-
-
-def _check_folder(name: str, folder: Path) -> None:
-    files = {path.name for path in folder.iterdir()}
-    if "config.json" not in files:
-        raise ModelError(f"model {name!r}: the folder has no config.json; save the model there with save_pretrained")
-    if not any(file.endswith(".safetensors") for file in files):
-        pickled = [file for file in sorted(files) if file.endswith((".bin", ".pt", ".pth"))]
-        found = f" (found {pickled[0]}, but pickled weights are never loaded)" if pickled else ""
-        raise ModelError(f"model {name!r}: the folder has no *.safetensors weights{found}; save_pretrained writes them")
-    if not files & {"tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json"}:
-        raise ModelError(f"model {name!r}: the folder has no tokenizer; save it there with tokenizer.save_pretrained")
-
-
-def _folder_hash(folder: Path) -> str:
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".model"))
-    stats = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    return _content_hash(stats)
-
-
-@lru_cache(maxsize=64)
-def _content_hash(stats: tuple[tuple[str, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for name, _, _ in stats:
-        path = Path(name)
-        if path.name == "training.json":
-            continue  # the record of a training, not part of the model
-        with path.open("rb") as stream:
-            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:40]
 
 
 def pick_device(device: str) -> torch.device:

@@ -24,11 +24,9 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from skillneurons.cell_form import SCHEMA_VERSION, check_form
 from skillneurons.errors import ResultsError
 
-SCHEMA_VERSION = 1
-STATUSES = ("ok", "failed")
-COLUMN_STATUSES = ("ok", "degenerate", "not_applicable")
 _KEY = re.compile(r"[a-z0-9_-]+")
 _SLUG_LENGTH = 24
 
@@ -152,81 +150,8 @@ class Result:
     @classmethod
     def from_json(cls, data: object) -> Result:
         """Return the cell that ``to_json`` gave; raise ResultsError with the first thing that is wrong."""
-        if not isinstance(data, Mapping):
-            raise ResultsError("it holds no mapping")
-        if data.get("schema_version") != SCHEMA_VERSION:
-            raise ResultsError(
-                f"schema_version {data.get('schema_version')!r} is not {SCHEMA_VERSION}: "
-                "it was written by another version of skillneurons"
-            )
-        for name, kinds in _FORM.items():
-            _expect(data, name, *kinds)
-        _check_content(data)
-        return cls(**{field.name: data[field.name.rstrip("_")] for field in fields(cls)})
-
-
-_NONE = type(None)
-_FORM: Mapping[str, tuple[type, ...]] = {
-    "key": (str,),
-    "status": (str,),
-    "seed": (int,),
-    "n_neurons": (int,),
-    **dict.fromkeys(("model", "task", "metric", "config", "n", "accuracy", "columns"), (dict,)),
-    **dict.fromkeys(("prompt", "pass"), (str, _NONE)),
-    **dict.fromkeys(("causal", "error"), (dict, _NONE)),
-}
-
-
-def _expect(data: Mapping[str, Any], name: str, *kinds: type, place: str = "") -> Any:
-    """Return ``data[name]``; raise ResultsError where it is missing or of another type."""
-    where = f"{place}.{name}" if place else name
-    if name not in data:
-        raise ResultsError(f"{where} is missing")
-    if not isinstance(data[name], kinds):
-        wanted = " or ".join("null" if kind is _NONE else kind.__name__ for kind in kinds)
-        raise ResultsError(f"{where} is {data[name]!r}, not {wanted}")
-    return data[name]
-
-
-def _expect_numbers(data: Mapping[str, Any], place: str, *skip: str) -> None:
-    for name, value in data.items():
-        if name in skip or value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ResultsError(f"{place}.{name} is {value!r}, not a number")
-
-
-def _expect_one_of(value: str, known: tuple[str, ...], place: str) -> None:
-    if value not in known:
-        raise ResultsError(f"{place} is {value!r}, not one of {', '.join(known)}")
-
-
-def _check_content(data: Mapping[str, Any]) -> None:
-    _expect_one_of(data["status"], STATUSES, "status")
-    _expect(data["model"], "name", str, place="model")
-    _expect(data["model"], "revision", str, _NONE, place="model")
-    for section in ("task", "metric"):
-        _expect(data[section], "name", str, place=section)
-        _expect(data[section], "version", str, place=section)
-    names = _expect(data["metric"], "columns", list, place="metric")
-    if not all(isinstance(name, str) for name in names):
-        raise ResultsError(f"metric.columns is {names!r}, not a list of names")
-    if "attribution" in data["config"]:
-        _expect(data["config"], "attribution", dict, place="config")
-    _expect_numbers(data["n"], "n")
-    _expect_numbers(data["accuracy"], "accuracy")
-    for name in data["columns"]:
-        column = _expect(data["columns"], name, dict, place="columns")
-        place = f"columns.{name}"
-        _expect_one_of(_expect(column, "status", str, place=place), COLUMN_STATUSES, f"{place}.status")
-        if "reason" in column:
-            _expect(column, "reason", str, _NONE, place=place)
-        for neuron in column.get("top") or []:
-            _expect(neuron, "layer", int, place=f"{place}.top")
-            _expect(neuron, "neuron", int, place=f"{place}.top")
-        _expect_numbers(column, place, "status", "reason", "top")
-    if data["status"] == "failed":
-        _expect(_expect(data, "error", dict), "message", str, place="error")
+        checked = check_form(data)
+        return cls(**{field.name: checked[field.name.rstrip("_")] for field in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)

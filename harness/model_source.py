@@ -1,0 +1,75 @@
+"""Where a model comes from and which revision it is, told without torch.
+
+A model is ``pocket`` (embedded), a folder saved by ``save_pretrained``, or a hub id. The resolved
+revision of a folder is a hash over its configuration, weights and tokenizer; a hub id's is the commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from skillneurons.errors import ModelError
+
+POCKET = "pocket"
+
+
+def pocket_folder() -> Path:
+    """Return the folder of the embedded model."""
+    return Path(__file__).parent / "pocket"
+
+
+def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
+    """Return (where to load from, resolved revision) of a model name, without loading torch weights.
+
+    A folder's revision is the hash of its content; a hub id's is the commit it points to.
+    """
+    folder = pocket_folder() if name == POCKET else Path(name)
+    if folder.is_dir():
+        _check_folder(name, folder)
+        return str(folder), "sha256:" + _folder_hash(folder)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, or 'pocket'")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot = snapshot_download(name, revision=revision, allow_patterns=["config.json"])
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ModelError(
+            f"model {name!r}: no such folder, and the hub gives no model of that id"
+            f"{f' at revision {revision!r}' if revision else ''} ({type(error).__name__}); "
+            "known without a hub: 'pocket', or a folder saved by save_pretrained"
+        ) from error
+    return name, Path(snapshot).name
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    files = {path.name for path in folder.iterdir()}
+    if "config.json" not in files:
+        raise ModelError(f"model {name!r}: the folder has no config.json; save the model there with save_pretrained")
+    if not any(file.endswith(".safetensors") for file in files):
+        pickled = [file for file in sorted(files) if file.endswith((".bin", ".pt", ".pth"))]
+        found = f" (found {pickled[0]}, but pickled weights are never loaded)" if pickled else ""
+        raise ModelError(f"model {name!r}: the folder has no *.safetensors weights{found}; save_pretrained writes them")
+    if not files & {"tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json"}:
+        raise ModelError(f"model {name!r}: the folder has no tokenizer; save it there with tokenizer.save_pretrained")
+
+
+def _folder_hash(folder: Path) -> str:
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".model"))
+    stats = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    return _content_hash(stats)
+
+
+@lru_cache(maxsize=64)
+def _content_hash(stats: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _, _ in stats:
+        path = Path(name)
+        if path.name == "training.json":
+            continue  # the record of a training, not part of the model
+        with path.open("rb") as stream:
+            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:40]

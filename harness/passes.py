@@ -1,0 +1,78 @@
+"""A pass on disk: the examples with every metric value, and every neuron's score.
+
+``examples.parquet``: id, split, group, prompt (the exact text that was tokenised), target, text,
+correct, then one column per metric column. ``scores.safetensors``: per metric column one float32
+tensor (n_layers, d_ff), the discovery split's score of every neuron; ``heldout.safetensors`` the same
+of the heldout split. From these files and the plain model anyone can recompute a score.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from skillneurons.attribution import Attribution
+from skillneurons.errors import ResultsError
+from skillneurons.results import ResultsFolder, check_key, make_folder, write_atomic
+
+SAVED_SPLITS = ("discovery", "heldout")
+
+
+def write_pass(folder: ResultsFolder, key: str, attribution: Attribution) -> Path:
+    """Write a pass as one folder that appears whole; an unfinished one of the same key is replaced."""
+    target = folder.passes / check_key(key)
+    draft = folder.passes / f".{key}.{uuid.uuid4().hex[:8]}.tmp"
+    make_folder(draft)
+    try:
+        write_atomic(draft / "examples.parquet", _examples_parquet(attribution))
+        for name, scores in (("scores", attribution.scores), ("heldout", attribution.heldout)):
+            arrays = {column: np.ascontiguousarray(score) for column, score in scores.items()}
+            write_atomic(draft / f"{name}.safetensors", save(arrays))
+        if target.exists():
+            shutil.rmtree(target)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _examples_parquet(attribution: Attribution) -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns: dict[str, list[object]] = {
+        name: [] for name in ("id", "split", "group", "prompt", "target", "text", "correct")
+    }
+    values = []
+    for split in SAVED_SPLITS:
+        measured = attribution.splits[split]  # type: ignore[index]
+        for row, output in zip(measured.encoded, measured.outputs, strict=True):
+            example = row.example
+            cells = (example.id, split, example.group or example.id, row.text, example.target, output.text, output.correct)
+            for name, value in zip(columns, cells, strict=True):
+                columns[name].append(value)
+        values.append(measured.values)
+    table = pa.table(columns)
+    for i, name in enumerate(attribution.scores):
+        table = table.append_column(name, pa.array(np.concatenate([part[:, i] for part in values])))
+    sink = io.BytesIO()
+    parquet.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def read_scores(folder: ResultsFolder, key: str) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """Return (discovery scores, heldout scores) of a pass by column, each float32 (n_layers, d_ff)."""
+    place = folder.passes / check_key(key)
+    try:
+        return load_file(place / "scores.safetensors"), load_file(place / "heldout.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ResultsError(f"{place}: cannot read the scores of this pass ({error}); delete the folder and its cells and run again") from error
+
+

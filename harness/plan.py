@@ -1,0 +1,168 @@
+"""What a run consists of: its cells and their keys, told without torch.
+
+A unit is (model, task, seed): it shares one prompt and one pass. A cell is (model, task, metric,
+seed). Keys cover everything that changes the content: model and resolved revision, dtype, task and
+metric version and source hash, data hash, settings, seed. Device and batch size are left out: they
+change a number by float rounding at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from skillneurons.config import Config
+from skillneurons.errors import SkillNeuronsError, UserError
+from skillneurons.examples import data_hash, load_splits
+from skillneurons.model_source import resolve
+from skillneurons.registry import Registry
+from skillneurons.results import ResultsFolder, content_key
+from skillneurons.types import SPLITS, Example, Metric, Split, Task
+
+POSITIONS = ("last", "mean", "input_last")
+SITES = ("product",)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task with its loaded splits, or the reason why they could not be loaded."""
+
+    task: Task
+    options: Mapping[str, Any]
+    source_hash: str
+    splits: Mapping[Split, Sequence[Example]] = field(default_factory=dict)
+    hash: str | None = None
+    error: SkillNeuronsError | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {split: len(self.splits.get(split, ())) for split in SPLITS}
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell: its key, its metric, the metric's columns here, and whether it is finished."""
+
+    key: str
+    metric: Metric
+    columns: tuple[str, ...]
+    source_hash: str
+    done: bool
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What shares a prompt and a pass: a model, a task and a seed, with the cells asked for."""
+
+    model: str
+    revision: str
+    data: TaskData
+    seed: int
+    prompt_key: str | None
+    cells: tuple[PlannedCell, ...]
+
+    @property
+    def pending(self) -> tuple[PlannedCell, ...]:
+        return tuple(cell for cell in self.cells if not cell.done)
+
+
+def settings_of(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the settings that change a result, by section; batch size is not one of them."""
+    sections = {name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "data", "attribution")}
+    sections["attribution"].pop("batch_size")
+    if sections["attribution"]["position"] == "input_last":
+        sections["prompt"] = {}
+    return sections
+
+
+def split_sizes(config: Config) -> dict[Split, int]:
+    """Return how many examples each split may have, ``limit`` applied."""
+    sizes: dict[Split, int] = {split: getattr(config.data, split) for split in SPLITS}
+    return {split: min(size, config.limit or size) for split, size in sizes.items()}
+
+
+def check_settings(config: Config) -> None:
+    """Refuse settings whose capability is not there, with the ones that are."""
+    position, site = config.attribution.position, config.attribution.site
+    if position not in POSITIONS:
+        raise UserError(f"attribution.position {position!r} is not available in this version; use one of {', '.join(POSITIONS)}")
+    if site not in SITES:
+        raise UserError(f"attribution.site {site!r} is not available in this version; use {', '.join(SITES)}")
+    if config.prompt.placement == "prepend" and position != "input_last":
+        raise UserError(
+            f"attribution.position {position!r} reads at prompt tokens, which needs prompt.placement: append; a prompt "
+            "placed before the input never sees it, so its activations are the same for every example"
+        )
+
+
+def load_task_data(config: Config, registry: Registry, name: str, options: Mapping[str, Any]) -> TaskData:
+    """Load a task's splits; an error of its data comes back inside, so that other tasks go on."""
+    task = registry.task(name)
+    source_hash = registry.source_hash("task", name)
+    try:
+        splits = load_splits(task, split_sizes(config), seed=config.data.seed, options=options)
+    except SkillNeuronsError as error:
+        return TaskData(task, options, source_hash, error=error)
+    return TaskData(task, options, source_hash, splits, data_hash(splits))
+
+
+def plan(config: Config, registry: Registry, folder: ResultsFolder) -> list[Unit]:
+    """Return the units of a run in order, each with its cells and which of them are finished."""
+    check_settings(config)
+    settings = settings_of(config)
+    metrics = [registry.metric(name) for name in config.metrics]
+    sources = {name: resolve(name, config.model.revision)[1] for name in config.models}
+    data = {name: load_task_data(config, registry, name, options) for name, options in config.tasks.items()}
+    units = []
+    for model, revision in sources.items():
+        for task_data in data.values():
+            for seed in config.seeds:
+                units.append(_unit(config, registry, folder, settings, metrics, model, revision, task_data, seed))
+    if not any(unit.cells for unit in units):
+        raise UserError(
+            f"nothing to run: none of the metrics {', '.join(config.metrics)} has a column for {', '.join(config.tasks)}"
+        )
+    return units
+
+
+def _unit(
+    config: Config,
+    registry: Registry,
+    folder: ResultsFolder,
+    settings: Mapping[str, Any],
+    metrics: Sequence[Metric],
+    model: str,
+    revision: str,
+    data: TaskData,
+    seed: int,
+) -> Unit:
+    content = {
+        "model": {"name": model, "revision": revision, **settings["model"]},
+        "task": {
+            "name": data.task.name,
+            "version": data.task.version,
+            "source_hash": data.source_hash,
+            "options": dict(data.options),
+            "data_hash": data.hash,
+        },
+        "seed": seed,
+    }
+    tuned = config.attribution.position != "input_last"
+    prompt_key = content_key(data.task.name, f"s{seed}", payload={**content, "prompt": settings["prompt"]}) if tuned else None
+    cells = []
+    for metric in metrics:
+        columns = metric.columns_for(data.task)
+        if not columns:
+            continue
+        source_hash = registry.source_hash("metric", metric.name)
+        payload = {
+            **content,
+            **settings,
+            "model": content["model"],
+            "metric": {"name": metric.name, "version": metric.version, "source_hash": source_hash, "columns": list(columns)},
+        }
+        key = content_key(data.task.name, metric.name, f"s{seed}", payload=payload)
+        found = folder.read_cell(key)
+        cells.append(PlannedCell(key, metric, columns, source_hash, found is not None and found.status == "ok"))
+    return Unit(model, revision, data, seed, prompt_key, tuple(cells))
