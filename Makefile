@@ -1,0 +1,55 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGES := harness plugins tasks leaderboard
+TYPED := build/typed
+
+.PHONY: help demo test lint leaderboard check-leaderboard clean
+
+help:
+	@echo "make demo               run the benchmark on the embedded model into runs/"
+	@echo "make test               run the tests"
+	@echo "make lint               ruff and mypy"
+	@echo "make leaderboard        rebuild leaderboard/board from leaderboard/pocket"
+	@echo "make check-leaderboard  fail where leaderboard/board is stale"
+	@echo "make clean              remove what was built (results in runs/ stay)"
+
+# The stamp is written last: an installation that broke off is started again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	rm -rf "$(VENV)"
+	$(PYTHON) -m venv "$(VENV)"
+	$(BIN)/pip install -c constraints.txt torch
+	$(BIN)/pip install -c constraints.txt -e ".[test]"
+	touch $@
+
+.venv: $(VENV)/.installed
+
+$(VENV)/.lint: $(VENV)/.installed
+	$(BIN)/pip install -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/skillneurons run -o runs
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+# mypy cannot follow the folders that make up the package, so it reads a copy laid out as installed.
+lint: $(VENV)/.lint
+	$(BIN)/ruff check $(PACKAGES) tests
+	$(BIN)/ruff format --check $(PACKAGES) tests
+	rm -rf $(TYPED)
+	mkdir -p $(TYPED)
+	cp -R harness $(TYPED)/skillneurons
+	cp -R plugins tasks leaderboard $(TYPED)/skillneurons/
+	cd $(TYPED) && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" -p skillneurons
+
+leaderboard: $(VENV)/.installed
+	$(BIN)/skillneurons leaderboard leaderboard/pocket -o leaderboard/board
+
+check-leaderboard: $(VENV)/.installed
+	$(BIN)/skillneurons leaderboard leaderboard/pocket -o leaderboard/board --check
+
+clean:
+	rm -rf .venv build dist skillneurons.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,113 @@
+"""One finished cell as text: what was measured, and the neurons that were found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skillneurons.errors import ResultsError, UnknownNameError, UserError, unknown_name
+from skillneurons.results import DamagedCell, Result, ResultsFolder
+
+
+def show_cell(folder: str | Path, key: str, *, column: str | None = None, neuron: str | None = None, top: int = 10) -> str:
+    """Return the report of the cell whose key is, or begins with, ``key``.
+
+    ``column`` chooses one column (with or without the metric's name); ``neuron`` (``L03.N0127``) shows
+    what that neuron scores on every column.
+    """
+    result = find_cell(ResultsFolder(Path(folder)), key)
+    lines = _header(result)
+    if result.status == "failed":
+        return "\n".join([*lines, f"failed: {(result.error or {}).get('message', 'no reason was saved')}"])
+    names = list(result.columns) if column is None else [_column(result, column)]
+    if neuron is not None:
+        return "\n".join([*lines, "", *_neuron(Path(folder), result, neuron, names)])
+    for name in names:
+        lines += ["", *_column_lines(name, result.columns[name], top)]
+    return "\n".join(lines)
+
+
+def find_cell(folder: ResultsFolder, key: str) -> Result:
+    """Return the one cell whose key begins with ``key``; raise UserError for none, several or a damaged one."""
+    if not folder.cells.is_dir():
+        raise ResultsError(f"{folder.root}: no results here (no folder 'cells'); run `skillneurons run -o {folder.root}` first")
+    found = {path.stem: cell for path, cell in folder.iter_cells() if path.stem.startswith(key)}
+    if key in found:
+        found = {key: found[key]}
+    if not found:
+        raise unknown_name("cell", key, [path.stem for path, _ in folder.iter_cells()])
+    if len(found) > 1:
+        raise UserError(f"{key!r} begins {len(found)} keys: {', '.join(found)}; give more of it")
+    cell = next(iter(found.values()))
+    if isinstance(cell, DamagedCell):
+        raise ResultsError(f"{cell.path}: {cell.reason}; delete the file and run again")
+    return cell
+
+
+def neuron_name(layer: int, neuron: int) -> str:
+    """Return a neuron's printed name: ``L03.N0127``."""
+    return f"L{layer:02d}.N{neuron:04d}"
+
+
+def _header(result: Result) -> list[str]:
+    accuracy, n = result.accuracy, result.n
+    return [
+        f"{result.key}",
+        f"model {result.model['name']} ({result.model['revision']}), task {result.task['name']} v{result.task['version']}, "
+        f"metric {result.metric['name']}, seed {result.seed}",
+        f"examples: train {n['train']}, validation {n['validation']}, discovery {n['discovery']}, heldout {n['heldout']}; "
+        f"neurons {result.n_neurons}",
+        f"heldout accuracy: untuned {_number(accuracy['untuned'])}, tuned {_number(accuracy['tuned'])} "
+        f"(stderr {_number(accuracy['stderr'])})",
+    ]
+
+
+def _column(result: Result, column: str) -> str:
+    for name in (column, f"{result.metric['name']}.{column}"):
+        if name in result.columns:
+            return name
+    raise unknown_name("column", column, result.columns)
+
+
+def _column_lines(name: str, figures: Mapping[str, Any], top: int) -> list[str]:
+    if figures["status"] != "ok":
+        return [f"{name}: {figures['status']}: {figures['reason']}"]
+    head = (
+        f"{name}: 10th largest |r| {_number(figures['top10_r'])}, mean of ten {_number(figures['top10_mean_r'])}, "
+        f"held out {_number(figures['heldout_top10_r'])}, without a prompt {_number(figures['baseline_top10_r'])} "
+        f"(n {figures['n_discovery']} + {figures['n_heldout']})"
+    )
+    rows: Sequence[Mapping[str, Any]] = figures["top"][:top]
+    return [head, *(f"  {neuron_name(r['layer'], r['neuron'])}  r {r['r']:+.3f}  heldout {_number(r['r_heldout'], '+.3f')}" for r in rows)]
+
+
+def _neuron(root: Path, result: Result, neuron: str, names: Sequence[str]) -> list[str]:
+    from skillneurons.passes import read_scores
+
+    layer, index = parse_neuron(neuron)
+    scores, heldout = read_scores(ResultsFolder(root), str(result.pass_))
+    lines = [f"{neuron_name(layer, index)}:"]
+    for name in names:
+        n_layers, d_ff = scores[name].shape
+        if layer >= n_layers or index >= d_ff:
+            raise UnknownNameError(
+                f"no neuron {neuron!r}: the model has layers L00 to L{n_layers - 1:02d} of neurons N0000 to N{d_ff - 1:04d}"
+            )
+        r, h = float(scores[name][layer, index]), float(heldout[name][layer, index])
+        lines.append(f"  {name}: r {r:+.3f}, heldout {h:+.3f}")
+    return lines
+
+
+def parse_neuron(name: str) -> tuple[int, int]:
+    """Return (layer, neuron) of a name such as ``L03.N0127``."""
+    import re
+
+    match = re.fullmatch(r"L(\d+)\.N(\d+)", name)
+    if not match:
+        raise UserError(f"{name!r} is no neuron; write layer and neuron as in L03.N0127")
+    return int(match[1]), int(match[2])
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else format(value, form)

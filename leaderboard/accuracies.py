@@ -1,0 +1,41 @@
+"""How well each model does each task, before and after tuning: held-out, mean over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from skillneurons.leaderboard.rows import mean
+from skillneurons.leaderboard.settings import prompt_settings_of
+from skillneurons.results import Result, canonical_json
+from skillneurons.types import SPLITS
+
+
+def make_accuracies(cells: Iterable[Result]) -> list[dict[str, Any]]:
+    """Return one entry per model, task and prompt settings; metrics of one prompt share it."""
+    groups: dict[str, list[Result]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.key):
+        if cell.status == "ok":
+            groups.setdefault(canonical_json(prompt_settings_of(cell)), []).append(cell)
+    entries = [_entry(group) for group in groups.values()]
+    return sorted(
+        entries, key=lambda entry: [str(entry[name]) for name in ("model", "revision", "task", "version")]
+    )
+
+
+def _entry(cells: list[Result]) -> dict[str, Any]:
+    first = cells[0]
+    by_seed = list({cell.seed: cell for cell in cells}.values())
+    return {
+        "model": first.model["name"],
+        "revision": first.model["revision"],
+        "task": first.task["name"],
+        "version": first.task["version"],
+        "chance": first.task.get("chance"),
+        "seeds": len(by_seed),
+        "n": {split: first.n.get(split) for split in SPLITS},
+        "n_neurons": first.n_neurons,
+        **{
+            name: mean(cell.accuracy.get(name) for cell in by_seed) for name in ("untuned", "tuned", "stderr")
+        },
+    }

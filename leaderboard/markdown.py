@@ -1,0 +1,88 @@
+"""The table as a page: how to read it, then each model's accuracies, rows and empty numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skillneurons.leaderboard.formats import markdown_table, one_line, printed
+from skillneurons.leaderboard.rows import COLUMNS, Row
+
+_HEADER = """\
+# Skill neurons: the leaderboard
+
+Written by `skillneurons leaderboard` from finished cells; edits are overwritten. `board.csv` and
+`board.parquet` hold the same rows in full precision.
+
+How to read it:
+
+- One row per model, task and metric column, averaged over `seeds` prompt seeds; `keys` names the cells
+  behind it.
+- **N** is the number of examples with a score: `n_discovery` to choose neurons, `n_heldout` to measure
+  the chosen ones again. **M** (`n_neurons`) is the number of feed-forward neurons searched. The best of M
+  unrelated neurons reaches an |r| that grows with M and shrinks with N: set every r beside `null95_r`,
+  that chance level.
+- **Discovery**: `top1_r` and `top10_r` are the largest and the 10th largest |r|, `top10_mean_r` the mean
+  |r| of the ten best. They were chosen on the same examples, so they flatter.
+- **Held-out**: `heldout_top10_r` is the mean r of the same ten neurons, with their discovery sign, on
+  examples that nothing was chosen on (no group of examples is in two splits). `_low` and `_high` are its
+  95 % bootstrap interval, each averaged over seeds. `baseline_top10_r` is the same figure without a
+  prompt. Accuracies are held-out too.
+- `n_fwer` and `n_fdr` count the neurons that pass the family-wise and the false-discovery threshold;
+  `ablation_drop` is the accuracy lost without the ten neurons, `random_drop` that without ten random
+  ones; `stability` is the overlap of the ten best between two seeds (0 to 1).
+- An empty number was not measured or is undefined; the note in `reason` says why.
+"""
+
+
+def markdown_text(
+    rows: Sequence[Row],
+    accuracies: Sequence[Mapping[str, Any]],
+    notes: Sequence[str],
+    left_out: Sequence[str],
+) -> str:
+    """Return ``board.md``; every reason stands once, below the table whose rows refer to it."""
+    lines = _HEADER.splitlines()
+    models = sorted({(row["model"], row["revision"] or "") for row in rows})
+    for model, revision in models:
+        lines += ["", f"## {one_line(_title(model, revision))}", ""]
+        own = [
+            entry for entry in accuracies if (entry["model"], entry["revision"] or "") == (model, revision)
+        ]
+        if own:
+            lines += [*map(_accuracy_line, own), ""]
+        lines += _section([row for row in rows if (row["model"], row["revision"] or "") == (model, revision)])
+    if not rows:
+        lines += ["", "No finished cells."]
+    for title, listed in (("Not comparable", notes), ("Left out", left_out)):
+        if listed:
+            lines += ["", f"## {title}", "", *(f"- {one_line(line)}" for line in listed)]
+    return "\n".join(lines) + "\n"
+
+
+def _title(model: str, revision: str) -> str:
+    return f"{model} ({revision})" if revision else model
+
+
+def _section(rows: Sequence[Row]) -> list[str]:
+    numbers: dict[str, int] = {}
+    for row in rows:
+        if row["reason"]:
+            numbers.setdefault(row["reason"], len(numbers) + 1)
+    noted = [{**row, "reason": f"note {numbers[row['reason']]}" if row["reason"] else None} for row in rows]
+    lines = markdown_table(list(COLUMNS), noted)
+    if numbers:
+        lines += ["", "Notes:", "", *(f"{number}. {one_line(reason)}" for reason, number in numbers.items())]
+    return lines
+
+
+def _accuracy_line(entry: Mapping[str, Any]) -> str:
+    figures = [f"{printed('', entry[name]) or 'not run'} {name}" for name in ("untuned", "tuned")]
+    if entry["stderr"] is not None:
+        figures[-1] += f" (standard error {printed('', entry['stderr'])})"
+    if entry["chance"] is not None:
+        figures.append(f"chance {printed('', entry['chance'])}")
+    splits = ", ".join(f"{count} {split}" for split, count in entry["n"].items() if count is not None)
+    seeds = "1 seed" if entry["seeds"] == 1 else f"{entry['seeds']} seeds"
+    name = one_line(f"{entry['task']} (version {entry['version']})")
+    return f"- **{name}**: accuracy {', '.join(figures)}; {seeds}; N = {splits}; M = {entry['n_neurons']}"

@@ -1,0 +1,165 @@
+"""From finished cells to the rows of the table.
+
+One row per (model, revision, task, metric, column, position, site, statistic) and settings. A
+figure is the mean over the seeds that have it; a count of examples is the smallest over seeds.
+``stability`` is the mean Jaccard overlap of the ten best neurons between two seeds. An empty
+number is None and ``reason`` says why. Sums are exact (``math.fsum``), so that the order of the
+files does not show in the last digit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from skillneurons.leaderboard.reasons import CAUSAL, INTERVALS, MEASURED, empty_numbers
+from skillneurons.leaderboard.settings import differences, settings_of
+from skillneurons.results import Result, canonical_json
+
+Row = dict[str, Any]
+IDENTITY = ("model", "revision", "task", "metric", "column", "position", "site", "statistic")
+COLUMNS: dict[str, type] = {
+    **dict.fromkeys(IDENTITY, str),
+    **dict.fromkeys(("seeds", "n_discovery", "n_heldout", "n_neurons"), int),
+    **dict.fromkeys(("accuracy_untuned", "accuracy_tuned", *MEASURED, *INTERVALS), float),
+    **dict.fromkeys(
+        ("baseline_top10_r", "partial_r", "null95_r", "n_fwer", "n_fdr", *CAUSAL, "stability"), float
+    ),
+    **dict.fromkeys(("status", "reason", "keys"), str),
+}
+_FIGURES = (*MEASURED, *INTERVALS, "baseline_top10_r", "partial_r", "null95_r", "n_fwer", "n_fdr")
+_TOP = 10
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One column of one cell."""
+
+    cell: Result
+    column: str | None
+    status: str
+    reason: str
+    figures: dict[str, Any]
+
+
+def make_rows(cells: Iterable[Result]) -> list[Row]:
+    """Return the rows in their order: model, task, metric, column, then key."""
+    visible: dict[str, dict[str, list[_Part]]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.key):
+        settings = canonical_json(settings_of(cell))
+        for part in _parts(cell):
+            variants = visible.setdefault(canonical_json(_identity(part)), {})
+            variants.setdefault(settings, []).append(part)
+    rows = []
+    for variants in visible.values():
+        groups = list(variants.values())
+        apart = differences([settings_of(group[0].cell) for group in groups])
+        for group, difference in zip(groups, apart, strict=True):
+            rows += [_row(part, reason) for part, reason in _one_per_seed(group, difference)]
+    return sorted(rows, key=lambda row: [str(row[name] or "") for name in (*IDENTITY, "keys")])
+
+
+def _parts(cell: Result) -> list[_Part]:
+    names = list(cell.metric["columns"])
+    if cell.status == "failed":
+        message = (cell.error or {})["message"]
+        return [_Part(cell, name, "failed", message, {}) for name in names or [None]]
+    parts = []
+    for name in [*names, *sorted(set(cell.columns) - set(names))]:
+        column = cell.columns.get(name, {"status": "not_applicable", "reason": "the cell has no such column"})
+        ours = ((cell.causal or {}).get("columns") or {}).get(name) or {}
+        figures = {**column, **{figure: ours.get(figure) for figure in CAUSAL}}
+        parts.append(_Part(cell, name, column["status"], column.get("reason") or "", figures))
+    return parts
+
+
+def _identity(part: _Part) -> Row:
+    cell, attribution = part.cell, part.cell.config.get("attribution", {})
+    return {
+        "model": cell.model["name"],
+        "revision": cell.model["revision"],
+        "task": cell.task["name"],
+        "metric": cell.metric["name"],
+        "column": part.column,
+        **{name: attribution.get(name) for name in ("position", "site", "statistic")},
+    }
+
+
+def _one_per_seed(group: list[_Part], difference: str) -> list[tuple[list[_Part], str]]:
+    """Return the group as one row, or as single cells where a seed occurs twice under other keys."""
+    variant = f"variant: {difference}" if difference else ""
+    if len({part.cell.seed for part in group}) == len(group):
+        return [(group, variant)]
+    reason = f"{variant}; the same seed and settings under several keys".removeprefix("; ")
+    return [([part], reason) for part in group]
+
+
+def _row(group: list[_Part], variant: str) -> Row:
+    ok = [part for part in group if part.status == "ok"]
+    statuses = {part.status for part in group}
+    cells = [part.cell for part in group]
+    row: Row = {**dict.fromkeys(COLUMNS), **_identity(group[0])}
+    row["seeds"] = len(group)
+    for split in ("discovery", "heldout"):
+        scored = [part.figures.get(f"n_{split}", part.cell.n.get(split)) for part in ok or group]
+        row[f"n_{split}"] = min((int(n) for n in scored if n is not None), default=None)
+    row["n_neurons"] = min((cell.n_neurons for cell in cells if cell.n_neurons), default=None)
+    for name in ("untuned", "tuned"):
+        row[f"accuracy_{name}"] = mean(cell.accuracy.get(name) for cell in cells if cell.status == "ok")
+    for name in (*_FIGURES, *CAUSAL):
+        row[name] = mean(part.figures.get(name) for part in ok)
+    row["stability"] = _stability([part.figures.get("top") or [] for part in ok])
+    row["status"] = statuses.pop() if len(statuses) == 1 else "partial"
+    row["reason"] = "; ".join(_reasons(row, group, variant))
+    row["keys"] = " ".join(sorted(cell.key for cell in cells))
+    return {name: _encodable(value) for name, value in row.items()}
+
+
+def _encodable(value: Any) -> Any:
+    """Return text without lone surrogates, which JSON can carry and no file can."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _reasons(row: Row, group: Sequence[_Part], variant: str) -> list[str]:
+    reasons = []
+    bad = [part for part in group if part.status != "ok"]
+    told = {(part.status, part.reason) for part in bad}
+    if len(bad) == len(group) and len(told) == 1:
+        reasons.append(_bad(bad[0]))
+    else:
+        by_seed = sorted(bad, key=lambda part: part.cell.seed)
+        reasons += [f"seed {part.cell.seed} {part.status}: {part.reason}".rstrip(": ") for part in by_seed]
+    reasons += sorted({part.reason for part in group if part.status == "ok" and part.reason})
+    if len(bad) < len(group):
+        reasons += empty_numbers(row)
+        reasons += _incomplete([part.figures for part in group if part.status == "ok"])
+    return [*reasons, variant] if variant else reasons
+
+
+def _incomplete(figures: Sequence[dict[str, Any]]) -> list[str]:
+    """Return one line for every figure that only some of the seeds have."""
+    counts = {name: sum(one.get(name) is not None for one in figures) for name in (*_FIGURES, *CAUSAL)}
+    return [f"{name}: {n} of {len(figures)} seeds" for name, n in counts.items() if 0 < n < len(figures)]
+
+
+def _bad(part: _Part) -> str:
+    """Return the error message of a failed cell, or what is the matter with a column."""
+    if part.status == "failed" and part.reason:
+        return part.reason
+    return f"{part.status.replace('_', ' ')}: {part.reason}".rstrip(": ")
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are not None, None where there is none."""
+    present = [float(value) for value in values if value is not None]
+    return math.fsum(present) / len(present) if present else None
+
+
+def _stability(rankings: Sequence[Sequence[dict[str, Any]]]) -> float | None:
+    best = [
+        {(neuron["layer"], neuron["neuron"]) for neuron in ranking[:_TOP]} for ranking in rankings if ranking
+    ]
+    return mean(len(one & other) / len(one | other) for one, other in combinations(best, 2))
