@@ -41,7 +41,36 @@ _EXPORTS = {
     "tune_prompt": "tuning",
 }
 
-__all__ = [*sorted(_EXPORTS), "__version__"]
+__all__ = [
+    "Attribution",
+    "CellError",
+    "ConfigError",
+    "DataError",
+    "Example",
+    "LanguageModel",
+    "Metric",
+    "ModelError",
+    "Output",
+    "PearsonAccumulator",
+    "PluginError",
+    "Result",
+    "ResultsError",
+    "SoftPrompt",
+    "Task",
+    "UserError",
+    "__version__",
+    "attribute",
+    "get_metric",
+    "get_task",
+    "hookimpl",
+    "load_config",
+    "load_model",
+    "load_registry",
+    "run",
+    "split_by_group",
+    "stable_hash",
+    "tune_prompt",
+]
 
 if TYPE_CHECKING:
     from skillneurons.attribution import Attribution, attribute

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 
 import torch
-
 from skillneurons.model import LanguageModel
 
 

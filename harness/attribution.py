@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
 from skillneurons.activations import ActivationRecorder
 from skillneurons.errors import CellError, SkillNeuronsError, UserError, unknown_name
 from skillneurons.examples import load_splits
@@ -66,9 +65,7 @@ def accuracy(encoded: Sequence[EncodedExample], outputs: Sequence[Output]) -> tu
     return float(np.mean(means)), float(np.sqrt(variance))
 
 
-def metric_row(
-    metric: Metric, columns: Sequence[str], example: Example, output: Output
-) -> list[float]:
+def metric_row(metric: Metric, columns: Sequence[str], example: Example, output: Output) -> list[float]:
     """Return one metric's values of one example in the order of ``columns`` (full names).
 
     Raise CellError naming the metric and the example when it raises, or returns another shape.
@@ -169,11 +166,11 @@ def _values(
 def check_position(position: str, prompt: SoftPrompt | None) -> None:
     """Refuse a read position that has nothing to read."""
     if position not in POSITIONS:
-        raise UserError(
-            f"attribution.position {position!r} is not available; use one of {', '.join(POSITIONS)}"
-        )
+        raise UserError(f"attribution.position {position!r} is not available; use one of {', '.join(POSITIONS)}")
     if prompt is None and position != "input_last":
-        raise UserError(f"attribution.position {position!r} reads at prompt tokens, but there is no prompt; use input_last")
+        raise UserError(
+            f"attribution.position {position!r} reads at prompt tokens, but there is no prompt; use input_last"
+        )
     if prompt is not None and prompt.placement == "prepend":
         raise UserError(
             "attribution at prompt tokens needs prompt.placement: append; a prompt placed before the input never sees it, "
@@ -203,9 +200,7 @@ class Attribution:
         return table.assign(ci_low=np.nan, ci_high=np.nan, p_adjusted=np.nan)
 
 
-def top_neurons(
-    scores: npt.NDArray[Any], heldout: npt.NDArray[Any], k: int
-) -> list[dict[str, float]]:
+def top_neurons(scores: npt.NDArray[Any], heldout: npt.NDArray[Any], k: int) -> list[dict[str, float]]:
     """Return the ``k`` neurons of largest |r| on discovery as dicts of layer, neuron, r, r_heldout."""
     d_ff = scores.shape[1]
     return [

@@ -13,22 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from skillneurons.attribution import Attribution, top_neurons
+from skillneurons.cell_form import FIGURES
 
-FIGURES = (
-    "top1_r",
-    "top10_r",
-    "top10_mean_r",
-    "heldout_top10_r",
-    "heldout_top10_r_low",
-    "heldout_top10_r_high",
-    "baseline_top10_r",
-    "partial_r",
-    "null95_r",
-    "n_fwer",
-    "n_fdr",
-)
 SAVED_TOP = 50
 
 

@@ -51,8 +51,7 @@ def check_form(data: object) -> Mapping[str, Any]:
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
         raise ResultsError(
-            f"schema_version {version!r} is not {SCHEMA_VERSION}: "
-            "it was written by another version of skillneurons"
+            f"schema_version {version!r} is not {SCHEMA_VERSION}: it was written by another version of skillneurons"
         )
     for name, kinds in _FORM.items():
         _expect(data, name, *kinds)

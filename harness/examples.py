@@ -18,9 +18,7 @@ from skillneurons.results import canonical_json
 from skillneurons.types import SPLITS, Example, Split, Task
 
 
-def load_split(
-    task: Task, split: Split, *, limit: int, seed: int, options: Mapping[str, Any]
-) -> tuple[Example, ...]:
+def load_split(task: Task, split: Split, *, limit: int, seed: int, options: Mapping[str, Any]) -> tuple[Example, ...]:
     """Load one split, at most ``limit`` examples, and check each of them."""
     try:
         examples = tuple(task.load(split, limit=limit, seed=seed, **options))
@@ -39,9 +37,7 @@ def load_splits(
     task: Task, sizes: Mapping[Split, int], *, seed: int, options: Mapping[str, Any]
 ) -> dict[Split, tuple[Example, ...]]:
     """Load the four splits of a task and check that they do not share an id or a group."""
-    splits = {
-        split: load_split(task, split, limit=sizes[split], seed=seed, options=options) for split in SPLITS
-    }
+    splits = {split: load_split(task, split, limit=sizes[split], seed=seed, options=options) for split in SPLITS}
     owners: dict[str, dict[str, Split]] = {"example": {}, "group": {}}
     for split, examples in splits.items():
         if not examples:
@@ -49,7 +45,9 @@ def load_splits(
         ids = [example.id for example in examples]
         for example_id, count in Counter(ids).items():
             if count > 1:
-                raise DataError(f"task {task.name!r}: example id {example_id!r} stands {count} times in {split}; ids must be unique")
+                raise DataError(
+                    f"task {task.name!r}: example id {example_id!r} stands {count} times in {split}; ids must be unique"
+                )
         for example in examples:
             for kind, name in (("example", example.id), ("group", example.group or example.id)):
                 if owners[kind].setdefault(name, split) != split:

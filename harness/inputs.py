@@ -51,7 +51,9 @@ def encode_examples(
             choices=tuple(tuple(lm.encode_answer(choice)) for choice in example.choices) if example.choices else None,
         )
         if not row.ids or not row.target or any(not choice for choice in row.choices or ()):
-            raise DataError(f"task {task.name!r}, example {example.id!r}: its prompt or answer has no tokens for {lm.name!r}")
+            raise DataError(
+                f"task {task.name!r}, example {example.id!r}: its prompt or answer has no tokens for {lm.name!r}"
+            )
         answer = max(len(row.target), task.max_new_tokens if task.kind != "choice" else 0)
         room = lm.context_length - num_virtual_tokens - answer
         encoded.append(_fitted(lm, task, row, room, too_long))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from skillneurons.errors import ModelError, UserError
 from skillneurons.model_source import resolve
 
@@ -125,9 +124,7 @@ def load_model(
         options["revision"] = resolved  # type: ignore[assignment]
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=DTYPES[dtype], use_safetensors=True, **options
-        )
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
     except Exception as error:  # a damaged file surfaces as almost any type
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model {name!r} cannot be loaded: {reason}") from error
@@ -191,5 +188,7 @@ def find_projections(model: Any, name: str, ffn: str | None = None) -> tuple[tor
             )
         found.append(linear[outputs[0]])
     if len({_widths(projection)[0] for projection in found}) != 1:
-        raise ModelError(f"model {name!r}: its blocks differ in the number of feed-forward neurons, which is not supported")
+        raise ModelError(
+            f"model {name!r}: its blocks differ in the number of feed-forward neurons, which is not supported"
+        )
     return tuple(found)

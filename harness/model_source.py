@@ -30,7 +30,9 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
         _check_folder(name, folder)
         return str(folder), "sha256:" + _folder_hash(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, or 'pocket'")
+        raise ModelError(
+            f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, or 'pocket'"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

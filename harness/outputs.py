@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-
 from skillneurons.activations import ActivationRecorder
 from skillneurons.errors import CellError, SkillNeuronsError
 from skillneurons.inputs import EncodedExample

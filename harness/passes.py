@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
-
 from skillneurons.attribution import Attribution
 from skillneurons.errors import ResultsError
 from skillneurons.results import ResultsFolder, check_key, make_folder, write_atomic
@@ -55,7 +54,15 @@ def _examples_parquet(attribution: Attribution) -> bytes:
         measured = attribution.splits[split]  # type: ignore[index]
         for row, output in zip(measured.encoded, measured.outputs, strict=True):
             example = row.example
-            cells = (example.id, split, example.group or example.id, row.text, example.target, output.text, output.correct)
+            cells = (
+                example.id,
+                split,
+                example.group or example.id,
+                row.text,
+                example.target,
+                output.text,
+                output.correct,
+            )
             for name, value in zip(columns, cells, strict=True):
                 columns[name].append(value)
         values.append(measured.values)
@@ -73,6 +80,6 @@ def read_scores(folder: ResultsFolder, key: str) -> tuple[Mapping[str, np.ndarra
     try:
         return load_file(place / "scores.safetensors"), load_file(place / "heldout.safetensors")
     except (OSError, SafetensorError) as error:
-        raise ResultsError(f"{place}: cannot read the scores of this pass ({error}); delete the folder and its cells and run again") from error
-
-
+        raise ResultsError(
+            f"{place}: cannot read the scores of this pass ({error}); delete the folder and its cells and run again"
+        ) from error

@@ -69,7 +69,9 @@ class Unit:
 
 def settings_of(config: Config) -> dict[str, dict[str, Any]]:
     """Return the settings that change a result, by section; batch size is not one of them."""
-    sections = {name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "data", "attribution")}
+    sections = {
+        name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "data", "attribution")
+    }
     sections["attribution"].pop("batch_size")
     if sections["attribution"]["position"] == "input_last":
         sections["prompt"] = {}
@@ -86,7 +88,9 @@ def check_settings(config: Config) -> None:
     """Refuse settings whose capability is not there, with the ones that are."""
     position, site = config.attribution.position, config.attribution.site
     if position not in POSITIONS:
-        raise UserError(f"attribution.position {position!r} is not available in this version; use one of {', '.join(POSITIONS)}")
+        raise UserError(
+            f"attribution.position {position!r} is not available in this version; use one of {', '.join(POSITIONS)}"
+        )
     if site not in SITES:
         raise UserError(f"attribution.site {site!r} is not available in this version; use {', '.join(SITES)}")
     if config.prompt.placement == "prepend" and position != "input_last":
@@ -149,7 +153,9 @@ def _unit(
         "seed": seed,
     }
     tuned = config.attribution.position != "input_last"
-    prompt_key = content_key(data.task.name, f"s{seed}", payload={**content, "prompt": settings["prompt"]}) if tuned else None
+    prompt_key = (
+        content_key(data.task.name, f"s{seed}", payload={**content, "prompt": settings["prompt"]}) if tuned else None
+    )
     cells = []
     for metric in metrics:
         columns = metric.columns_for(data.task)
@@ -160,7 +166,12 @@ def _unit(
             **content,
             **settings,
             "model": content["model"],
-            "metric": {"name": metric.name, "version": metric.version, "source_hash": source_hash, "columns": list(columns)},
+            "metric": {
+                "name": metric.name,
+                "version": metric.version,
+                "source_hash": source_hash,
+                "columns": list(columns),
+            },
         }
         key = content_key(data.task.name, metric.name, f"s{seed}", payload=payload)
         found = folder.read_cell(key)

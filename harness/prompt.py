@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-
 from skillneurons.errors import ResultsError, UserError
 from skillneurons.model import LanguageModel
 

@@ -71,9 +71,7 @@ def content_key(*slugs: str, payload: Mapping[str, Any]) -> str:
 def check_key(key: str) -> str:
     """Return ``key`` if it is safe as a file name; raise ResultsError otherwise."""
     if not _KEY.fullmatch(key):
-        raise ResultsError(
-            f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-'; see the cells folder"
-        )
+        raise ResultsError(f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-'; see the cells folder")
     return key
 
 

@@ -10,7 +10,9 @@ from skillneurons.errors import ResultsError, UnknownNameError, UserError, unkno
 from skillneurons.results import DamagedCell, Result, ResultsFolder
 
 
-def show_cell(folder: str | Path, key: str, *, column: str | None = None, neuron: str | None = None, top: int = 10) -> str:
+def show_cell(
+    folder: str | Path, key: str, *, column: str | None = None, neuron: str | None = None, top: int = 10
+) -> str:
     """Return the report of the cell whose key is, or begins with, ``key``.
 
     ``column`` chooses one column (with or without the metric's name); ``neuron`` (``L03.N0127``) shows
@@ -31,7 +33,9 @@ def show_cell(folder: str | Path, key: str, *, column: str | None = None, neuron
 def find_cell(folder: ResultsFolder, key: str) -> Result:
     """Return the one cell whose key begins with ``key``; raise UserError for none, several or a damaged one."""
     if not folder.cells.is_dir():
-        raise ResultsError(f"{folder.root}: no results here (no folder 'cells'); run `skillneurons run -o {folder.root}` first")
+        raise ResultsError(
+            f"{folder.root}: no results here (no folder 'cells'); run `skillneurons run -o {folder.root}` first"
+        )
     found = {path.stem: cell for path, cell in folder.iter_cells() if path.stem.startswith(key)}
     if key in found:
         found = {key: found[key]}
@@ -79,7 +83,13 @@ def _column_lines(name: str, figures: Mapping[str, Any], top: int) -> list[str]:
         f"(n {figures['n_discovery']} + {figures['n_heldout']})"
     )
     rows: Sequence[Mapping[str, Any]] = figures["top"][:top]
-    return [head, *(f"  {neuron_name(r['layer'], r['neuron'])}  r {r['r']:+.3f}  heldout {_number(r['r_heldout'], '+.3f')}" for r in rows)]
+    return [
+        head,
+        *(
+            f"  {neuron_name(r['layer'], r['neuron'])}  r {r['r']:+.3f}  heldout {_number(r['r_heldout'], '+.3f')}"
+            for r in rows
+        ),
+    ]
 
 
 def _neuron(root: Path, result: Result, neuron: str, names: Sequence[str]) -> list[str]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from skillneurons.errors import UserError
 
 Array = npt.NDArray[np.float64]
@@ -45,9 +44,7 @@ class PearsonAccumulator:
             raise UserError(f"an accumulator needs at least one neuron and one column, got {n_neurons} and {n_columns}")
         self.n_neurons, self.n_columns = n_neurons, n_columns
         wide, narrow = (n_columns, n_neurons), (n_columns,)
-        self._moments = _Moments(
-            *(np.zeros(narrow) for _ in range(3)), *(np.zeros(wide) for _ in range(3))
-        )
+        self._moments = _Moments(*(np.zeros(narrow) for _ in range(3)), *(np.zeros(wide) for _ in range(3)))
 
     @property
     def counts(self) -> Array:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-
 from skillneurons.errors import UserError
 from skillneurons.examples import load_split
 from skillneurons.inputs import EncodedExample, encode_examples
@@ -54,9 +53,7 @@ def answer_loss(
     device = lm.device
     inputs = torch.tensor([[0] * (longest - len(row.ids)) + list(row.ids) for row in rows], device=device)
     real = torch.tensor([[0] * (longest - len(row.ids)) + [1] * len(row.ids) for row in rows], device=device)
-    targets = torch.tensor(
-        [list(row.target) + [IGNORED] * (answer - len(row.target)) for row in rows], device=device
-    )
+    targets = torch.tensor([list(row.target) + [IGNORED] * (answer - len(row.target)) for row in rows], device=device)
     embedded = lm.embed(inputs)
     prompt = virtual.to(embedded.dtype).expand(len(rows), -1, -1)
     ones = torch.ones(len(rows), m, dtype=real.dtype, device=device)
@@ -94,7 +91,9 @@ def _batches(rows: Sequence[EncodedExample], batch_size: int, seed: int) -> Iter
 
 
 @torch.no_grad()
-def mean_loss(lm: LanguageModel, rows: Sequence[EncodedExample], virtual: torch.Tensor, placement: str, batch_size: int) -> float:
+def mean_loss(
+    lm: LanguageModel, rows: Sequence[EncodedExample], virtual: torch.Tensor, placement: str, batch_size: int
+) -> float:
     """Return the mean cross-entropy (nats per answer token) over all rows."""
     near = sorted(rows, key=lambda row: (len(row.ids) + len(row.target), row.index))
     total, count = 0.0, 0
@@ -119,9 +118,7 @@ def tune_on(
     Step 0 is evaluated too: an untrained prompt that no step improves on is what comes back.
     """
     virtual = start.embeddings.to(lm.device).clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        [virtual], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW([virtual], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay)
     best, best_loss, without = virtual.detach().clone(), float("inf"), 0
     history: list[dict[str, float]] = []
     batches = _batches(train, settings.batch_size, seed)

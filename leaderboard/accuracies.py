@@ -18,9 +18,7 @@ def make_accuracies(cells: Iterable[Result]) -> list[dict[str, Any]]:
         if cell.status == "ok":
             groups.setdefault(canonical_json(prompt_settings_of(cell)), []).append(cell)
     entries = [_entry(group) for group in groups.values()]
-    return sorted(
-        entries, key=lambda entry: [str(entry[name]) for name in ("model", "revision", "task", "version")]
-    )
+    return sorted(entries, key=lambda entry: [str(entry[name]) for name in ("model", "revision", "task", "version")])
 
 
 def _entry(cells: list[Result]) -> dict[str, Any]:
@@ -35,7 +33,5 @@ def _entry(cells: list[Result]) -> dict[str, Any]:
         "seeds": len(by_seed),
         "n": {split: first.n.get(split) for split in SPLITS},
         "n_neurons": first.n_neurons,
-        **{
-            name: mean(cell.accuracy.get(name) for cell in by_seed) for name in ("untuned", "tuned", "stderr")
-        },
+        **{name: mean(cell.accuracy.get(name) for cell in by_seed) for name in ("untuned", "tuned", "stderr")},
     }

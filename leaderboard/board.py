@@ -108,9 +108,7 @@ def check_board(board: Board, out: Path | str, formats: Sequence[str] = FORMATS)
             parts.append(f"{path} is missing")
             continue
         except OSError as error:
-            raise ResultsError(
-                f"cannot read {path}: {error.strerror}; give another folder with -o DIR"
-            ) from error
+            raise ResultsError(f"cannot read {path}: {error.strerror}; give another folder with -o DIR") from error
         if committed != fresh:
             parts.append(f"{path} is stale" if name == "parquet" else _diff(path, committed, fresh))
     return "".join(f"{part}\n" for part in parts)

@@ -46,9 +46,7 @@ def markdown_text(
     models = sorted({(row["model"], row["revision"] or "") for row in rows})
     for model, revision in models:
         lines += ["", f"## {one_line(_title(model, revision))}", ""]
-        own = [
-            entry for entry in accuracies if (entry["model"], entry["revision"] or "") == (model, revision)
-        ]
+        own = [entry for entry in accuracies if (entry["model"], entry["revision"] or "") == (model, revision)]
         if own:
             lines += [*map(_accuracy_line, own), ""]
         lines += _section([row for row in rows if (row["model"], row["revision"] or "") == (model, revision)])

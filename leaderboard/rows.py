@@ -25,9 +25,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(IDENTITY, str),
     **dict.fromkeys(("seeds", "n_discovery", "n_heldout", "n_neurons"), int),
     **dict.fromkeys(("accuracy_untuned", "accuracy_tuned", *MEASURED, *INTERVALS), float),
-    **dict.fromkeys(
-        ("baseline_top10_r", "partial_r", "null95_r", "n_fwer", "n_fdr", *CAUSAL, "stability"), float
-    ),
+    **dict.fromkeys(("baseline_top10_r", "partial_r", "null95_r", "n_fwer", "n_fdr", *CAUSAL, "stability"), float),
     **dict.fromkeys(("status", "reason", "keys"), str),
 }
 _FIGURES = (*MEASURED, *INTERVALS, "baseline_top10_r", "partial_r", "null95_r", "n_fwer", "n_fdr")
@@ -159,7 +157,5 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def _stability(rankings: Sequence[Sequence[dict[str, Any]]]) -> float | None:
-    best = [
-        {(neuron["layer"], neuron["neuron"]) for neuron in ranking[:_TOP]} for ranking in rankings if ranking
-    ]
+    best = [{(neuron["layer"], neuron["neuron"]) for neuron in ranking[:_TOP]} for ranking in rankings if ranking]
     return mean(len(one & other) / len(one | other) for one, other in combinations(best, 2))

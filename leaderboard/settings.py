@@ -25,9 +25,7 @@ def settings_of(cell: Result) -> dict[str, Any]:
 def prompt_settings_of(cell: Result) -> dict[str, Any]:
     """Return what the accuracies of a cell depend on: no metric, no attribution, no seed."""
     config = {
-        name: value
-        for name, value in cell.config.items()
-        if name not in (*_SEEDS, "attribution", "causal", "metrics")
+        name: value for name, value in cell.config.items() if name not in (*_SEEDS, "attribution", "causal", "metrics")
     }
     return {"model": _model(cell), "task": cell.task, "config": config}
 
@@ -47,8 +45,7 @@ def differences(variants: Sequence[Mapping[str, Any]]) -> list[str]:
     paths = sorted({path for variant in flat for path in variant})
     apart = [path for path in paths if len({variant.get(path) for variant in flat}) > 1]
     return [
-        ", ".join(f"{path.removeprefix('config.')}={variant.get(path, 'absent')}" for path in apart)
-        for variant in flat
+        ", ".join(f"{path.removeprefix('config.')}={variant.get(path, 'absent')}" for path in apart) for variant in flat
     ]
 
 

@@ -68,13 +68,9 @@ def _table(rows: Sequence[Row], names: Sequence[str]) -> str:
     for row in rows:
         task = "" if row["task"] == previous else printed("task", row["task"])
         previous = row["task"]
-        body.append(
-            [task, printed("column", row["column"] or row["metric"]), *(_cell(row, name) for name in names)]
-        )
+        body.append([task, printed("column", row["column"] or row["metric"]), *(_cell(row, name) for name in names)])
     align = ["left", "left", *("left" if name == "status" else "right" for name in names)]
-    return tabulate(
-        body, headers=["task", "column", *names], tablefmt="github", disable_numparse=True, colalign=align
-    )
+    return tabulate(body, headers=["task", "column", *names], tablefmt="github", disable_numparse=True, colalign=align)
 
 
 def _cell(row: Row, name: str) -> str:

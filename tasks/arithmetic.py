@@ -29,7 +29,7 @@ def wrong_answer(answer: int, kind: str, rng: random.Random) -> int:
     low = 0 if answer < 10 else 10 ** (len(str(answer)) - 1)
     if kind == "last_digit":
         span = max(10, 10 ** len(str(answer)))
-        candidates = [answer + 10 * k for k in range(-9, 10) if k and 0 <= answer + 10 * k]
+        candidates = [answer + 10 * k for k in range(-9, 10) if k and answer + 10 * k >= 0]
         inside = [c for c in candidates if low <= c < span]
         return rng.choice(inside or candidates)
     if kind == "magnitude":
@@ -105,10 +105,7 @@ def load(
         return [open_example(item) for item in items]
     rng = random.Random(f"arithmetic/verification/{split}/{seed}")
     rng.shuffle(items)
-    return [
-        verification_example(item, KINDS_OF_ANSWER[i % len(KINDS_OF_ANSWER)], rng)
-        for i, item in enumerate(items)
-    ]
+    return [verification_example(item, KINDS_OF_ANSWER[i % len(KINDS_OF_ANSWER)], rng) for i, item in enumerate(items)]
 
 
 @sn.hookimpl

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import skillneurons as sn
 
@@ -86,7 +86,7 @@ def is_item(operation: str, a: int, b: int) -> bool:
     return True
 
 
-@lru_cache(maxsize=None)
+@cache
 def enumerate_subtask(operation: str, digits: int) -> tuple[Item, ...]:
     """List every item of a subtask in order (use for one and two digits)."""
     low, high = (0 if digits == 1 else 10 ** (digits - 1)), 10**digits
@@ -105,9 +105,7 @@ def _sampled(operation: str, digits: int, rng: random.Random) -> Iterator[Item]:
         yield Item(digits, operation, a, b)
 
 
-def draw_items(
-    split: str | None, n: int, seed: int, operations: Sequence[str], digits: Sequence[int]
-) -> list[Item]:
+def draw_items(split: str | None, n: int, seed: int, operations: Sequence[str], digits: Sequence[int]) -> list[Item]:
     """Draw up to ``n`` different items of a split (None: of all), spread evenly over the subtasks.
 
     Subtasks too small for their share give all they have and the others make up for it; fewer than

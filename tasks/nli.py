@@ -1,254 +1,30 @@
-"""Generated NLI that is not HANS: lexical overlap nearly always means entailment, as in MNLI.
+"""Generated NLI in which lexical overlap nearly always means entailment, as in MNLI.
 
-A premise is a sentence of a small grammar: plain, passive, with an adjective, a prepositional phrase, a
+A premise is a sentence of ``nli_grammar``: plain, passive, with an adjective, a prepositional phrase, a
 relative clause, a conjunction, an adverb, an embedded or a subordinate clause. Entailed hypotheses
 mostly drop parts of the premise (every word of them is in the premise), some paraphrase it. The others
-bring a word that the premise does not have: another noun, verb or adjective, a negation. Only a small
-share (``TRAPS``) are not entailed although every word overlaps, so a model that learns from these pairs
-learns "overlap means entailed", which HANS then catches out.
+bring a word that the premise does not have: another noun, verb or adjective, a negation. Only ``TRAPS``
+of all pairs (a sixteenth of those with full overlap) are not entailed although every word overlaps: they
+hedge ("probably", "said that", "if"), and three of the HANS subcases (``cn_adverb``,
+``cn_embedded_under_verb``, ``cn_embedded_under_if``) do so too. A model that learns from these pairs
+learns "overlap means entailed", which the other HANS subcases then catch out.
 
 Text form as in HANS: a space before "." and ",". Targets are "yes" (entailed) and "no".
 """
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import skillneurons as sn
+from skillneurons.tasks.lexicon import sentence
+from skillneurons.tasks.nli_grammar import BUILDERS, Sentences, trap
 
-TRAPS = 0.03
+TRAPS = 0.03  # share of all pairs
 CHOICES = ("yes", "no")
-
-NOUNS = (
-    "president artist athlete scientist student senator doctor professor tourist manager author "
-    "banker judge lawyer actor secretary"
-).split()
-TRANSITIVE = (
-    "admired supported advised encouraged saw thanked helped contacted called mentioned stopped "
-    "believed recommended introduced recognized avoided"
-).split()
-INTRANSITIVE = "danced slept waited shouted ran resigned performed arrived".split()
-PARTICIPLES = {"saw": "seen"}
-PREPOSITIONS = ("next to", "by", "behind", "in front of", "near")
-ADJECTIVES = "popular famous angry serious important young happy helpful".split()
-PLACES = "library museum office laboratory school garden".split()
-OBJECTS = {
-    "won": ("contest", "election", "award", "prize", "battle"),
-    "wrote": ("report", "story", "poem", "novel", "book", "letter", "column", "play", "speech"),
-    "read": ("report", "story", "poem", "novel", "book", "letter", "column", "play"),
-    "explored": ("town", "valley", "region", "country", "neighborhood", "garden", "island", "desert", "forest"),
-    "ate": ("sandwich", "ice cream", "fruit", "corn", "salad"),
-    "left": ("town", "valley", "region", "country", "garden", "island", "tournament"),
-}
-OPTIONAL_OBJECT = "studied investigated presented paid fought moved hid left".split()
-FACTIVE = "knew learned forgot remembered".split()
-NON_FACTIVE = "said hoped claimed assumed thought believed heard".split()
-SURE = ("clearly", "obviously", "certainly", "definitely", "of course", "suddenly", "without a doubt")
-UNSURE = ("probably", "maybe", "supposedly", "hopefully")
-SINCE = ("since", "because", "although", "after", "before", "though", "when", "while")
-IF = ("if", "unless", "in case", "whether or not")
-SYNONYMS = {
-    "thanked": "expressed gratitude to",
-    "helped": "gave help to",
-    "avoided": "kept away from",
-    "saw": "looked at",
-    "contacted": "got in touch with",
-    "danced": "moved to music",
-    "slept": "was asleep",
-    "shouted": "was loud",
-    "ran": "was running",
-    "resigned": "quit",
-}
-
-
-def plural(noun: str) -> str:
-    """Return the plural of a noun of this grammar."""
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-
-
-class Sentences:
-    """Draw the parts of sentences from one seeded stream."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-
-    def noun(self, *used: str) -> str:
-        """Return a noun phrase without article whose noun is not among the used phrases' nouns."""
-        noun = self.rng.choice([n for n in NOUNS if n not in used and plural(n) not in used])
-        return self.rng.choice((noun, plural(noun)))
-
-    def verb(self, *used: str) -> str:
-        return self.rng.choice([v for v in TRANSITIVE if v not in used])
-
-    def action(self, *used: str) -> str:
-        return self.rng.choice([v for v in INTRANSITIVE if v not in used])
-
-    def clause(self, *used: str) -> tuple[str, str, str]:
-        """Return (subject, predicate text, verb) of a plain clause over nouns not used yet."""
-        subject = self.noun(*used)
-        kind = self.rng.random()
-        if kind < 0.3:
-            verb = self.action()
-            return subject, verb, verb
-        if kind < 0.4:
-            verb = self.rng.choice(list(OBJECTS))
-            return subject, f"{verb} the {self.rng.choice(OBJECTS[verb])}", verb
-        if kind < 0.5:
-            verb = self.rng.choice(OPTIONAL_OBJECT)
-            return subject, f"{verb} in the {self.rng.choice(PLACES)}", verb
-        verb = self.verb()
-        return subject, f"{verb} the {self.noun(subject, *used)}", verb
-
-
-def is_plural(noun: str) -> bool:
-    return noun.endswith("s")
-
-
-def participle(verb: str) -> str:
-    return PARTICIPLES.get(verb, verb)
-
-
-Pair = tuple[str, str, str]  # premise, entailed hypothesis, a hypothesis of other words
-
-
-def _plain(s: Sentences) -> Pair:
-    a = s.noun()
-    b = s.noun(a)
-    verb = s.verb()
-    premise = f"the {a} {verb} the {b}"
-    other = s.rng.choice(
-        (
-            f"the {a} {s.verb(verb)} the {b}",
-            f"the {a} {verb} the {s.noun(a, b)}",
-            f"the {s.noun(a, b)} {verb} the {b}",
-            f"the {a} {s.action()}",
-        )
-    )
-    entailed = s.rng.choice((premise, f"the {a} {SYNONYMS.get(verb, verb)} the {b}", f"the {b} {'were' if is_plural(b) else 'was'} {participle(verb)}"))
-    return premise, entailed, other
-
-
-def _passive(s: Sentences) -> Pair:
-    a = s.noun()
-    b = s.noun(a)
-    verb = s.verb()
-    be = "were" if is_plural(a) else "was"
-    premise = f"the {a} {be} {participle(verb)} by the {b}"
-    entailed = s.rng.choice((f"the {b} {verb} the {a}", f"the {a} {be} {participle(verb)}"))
-    other = s.rng.choice((f"the {b} {s.verb(verb)} the {a}", f"the {a} {be} {participle(s.verb(verb))}", f"the {b} {s.action()}"))
-    return premise, entailed, other
-
-
-def _prepositional(s: Sentences) -> Pair:
-    a = s.noun()
-    b = s.noun(a)
-    preposition = s.rng.choice(PREPOSITIONS)
-    if s.rng.random() < 0.5:
-        verb = s.action()
-        premise = f"the {a} {preposition} the {b} {verb}"
-        return premise, f"the {a} {verb}", s.rng.choice((f"the {a} {s.action(verb)}", f"the {s.noun(a, b)} {verb}"))
-    c = s.noun(a, b)
-    verb = s.verb()
-    premise = s.rng.choice((f"the {a} {preposition} the {c} {verb} the {b}", f"the {a} {verb} the {b} {preposition} the {c}"))
-    other = s.rng.choice((f"the {a} {s.verb(verb)} the {b}", f"the {a} {verb} the {s.noun(a, b, c)}", f"the {c} {s.action()}"))
-    return premise, f"the {a} {verb} the {b}", other
-
-
-def _relative(s: Sentences) -> Pair:
-    a, verb, relative = s.noun(), s.verb(), s.rng.choice(("who", "that"))
-    b = s.noun(a)
-    c = s.noun(a, b)
-    inner = s.verb(verb)
-    if s.rng.random() < 0.5:
-        modifier, fact = f"{relative} {inner} the {c}", f"the {a} {inner} the {c}"
-    else:
-        modifier, fact = f"{relative} the {c} {inner}", f"the {c} {inner} the {a}"
-    premise = f"the {a} {modifier} {verb} the {b}"
-    entailed = s.rng.choice((f"the {a} {verb} the {b}", fact))
-    other = s.rng.choice((f"the {a} {s.verb(verb, inner)} the {b}", f"the {a} {verb} the {s.noun(a, b, c)}", f"the {s.noun(a, b, c)} {inner} the {c}"))
-    return premise, entailed, other
-
-
-def _conjunction(s: Sentences) -> Pair:
-    a = s.noun()
-    b = s.noun(a)
-    c = s.noun(a, b)
-    verb = s.verb()
-    if s.rng.random() < 0.5:
-        premise = f"the {a} and the {b} {verb} the {c}"
-        entailed = f"the {s.rng.choice((a, b))} {verb} the {c}"
-    else:
-        premise = f"the {c} {verb} the {a} and the {b}"
-        entailed = f"the {c} {verb} the {s.rng.choice((a, b))}"
-    other = s.rng.choice((entailed.replace(verb, s.verb(verb)), f"the {s.noun(a, b, c)} {verb} the {a}", f"the {a} {s.action()}"))
-    return premise, entailed, other
-
-
-def _adjective(s: Sentences) -> Pair:
-    a, adjective = s.noun(), s.rng.choice(ADJECTIVES)
-    subject, predicate, verb = s.clause(a)
-    end = predicate if s.rng.random() < 0.5 else f"{s.verb()} the {subject}"
-    other_adjective = s.rng.choice([x for x in ADJECTIVES if x != adjective])
-    other = s.rng.choice((f"the {other_adjective} {a} {end}", f"the {a} {s.action(verb)}", f"the {s.noun(a, subject)} {end}"))
-    return f"the {adjective} {a} {end}", f"the {a} {end}", other
-
-
-def _adverb(s: Sentences) -> Pair:
-    subject, predicate, verb = s.clause()
-    word = s.rng.choice(SURE)
-    other = s.rng.choice((f"the {subject} {s.action(verb)}", f"the {s.noun(subject)} {predicate}", f"the {subject} did not do it"))
-    return f"{word} the {subject} {predicate}", f"the {subject} {predicate}", other
-
-
-def _embedded(s: Sentences) -> Pair:
-    a = s.noun()
-    subject, predicate, verb = s.clause(a)
-    other = s.rng.choice((f"the {subject} {s.action(verb)}", f"the {s.noun(a, subject)} {predicate}", f"the {a} never {verb} it"))
-    return f"the {a} {s.rng.choice(FACTIVE)} that the {subject} {predicate}", f"the {subject} {predicate}", other
-
-
-def _subordinate(s: Sentences) -> Pair:
-    first = s.clause()
-    second = s.clause(first[0], first[1].split()[-1])
-    one, two = f"the {first[0]} {first[1]}", f"the {second[0]} {second[1]}"
-    word = s.rng.choice((*SINCE, "and", "and"))
-    premise = f"{one} , and {two}" if word == "and" else s.rng.choice((f"{word} {one} , {two}", f"{two} {word} {one}"))
-    entailed = s.rng.choice((one, two))
-    used = (first[0], second[0])
-    other = s.rng.choice((f"the {first[0]} {s.action(first[2], second[2])}", f"the {s.noun(*used)} {first[1]}", f"the {second[0]} did not do so"))
-    return premise, entailed, other
-
-
-def _trap(s: Sentences) -> tuple[str, str]:
-    """Return a premise and a hypothesis of its words that it does not entail (rare on purpose)."""
-    subject, predicate, _ = s.clause()
-    clause = f"the {subject} {predicate}"
-    kind = s.rng.random()
-    if kind < 0.4:
-        return f"{s.rng.choice(UNSURE)} {clause}", clause
-    if kind < 0.7:
-        return f"the {s.noun(subject)} {s.rng.choice(NON_FACTIVE)} that {clause}", clause
-    other = s.clause(subject)
-    return f"{s.rng.choice(IF)} {clause} , the {other[0]} {other[1]}", clause
-
-
-BUILDERS: tuple[Callable[[Sentences], Pair], ...] = (
-    _plain,
-    _passive,
-    _prepositional,
-    _relative,
-    _conjunction,
-    _adjective,
-    _adverb,
-    _embedded,
-    _subordinate,
-)
-
-
-def sentence(words: str) -> str:
-    """Return a clause as a sentence: a capital, and " ." at its end."""
-    return f"{words[0].upper()}{words[1:]} ."
+GOLD = ("entailment", "non-entailment")
 
 
 def nli_prompt(premise: str, hypothesis: str) -> str:
@@ -256,29 +32,31 @@ def nli_prompt(premise: str, hypothesis: str) -> str:
     return f"Premise: {premise} Hypothesis: {hypothesis} Entailed?"
 
 
-def generate_nli(n: int, seed: int) -> list[sn.Example]:
-    """Generate ``n`` pairs, half of them entailed; the same seed gives the same pairs.
-
-    ``group`` is the premise, so pairs of one premise stay together.
-    """
+def nli_stream(seed: int | str) -> Iterator[sn.Example]:
+    """Yield pairs for ever, entailed and not in turn; ``seed`` names the stream."""
     rng = random.Random(f"nli/{seed}")
     s = Sentences(rng)
-    examples = []
-    for i in range(n):
-        entailed = i % 2 == 0
-        premise, yes, no = rng.choice(BUILDERS)(s)
-        hypothesis = yes if entailed else no
-        if not entailed and rng.random() < 2 * TRAPS:
-            premise, hypothesis = _trap(s)
+    for i in itertools.count():
+        answer = i % 2  # 0: entailed
+        premise, *hypotheses = rng.choice(BUILDERS)(s)
+        hypothesis = hypotheses[answer]
+        if answer and rng.random() < 2 * TRAPS:
+            premise, hypothesis = trap(s)
         first, second = sentence(premise), sentence(hypothesis)
-        examples.append(
-            sn.Example(
-                id=f"nli/{seed}/{i}",
-                prompt=nli_prompt(first, second),
-                target=CHOICES[0] if entailed else CHOICES[1],
-                choices=CHOICES,
-                group=f"nli: {first}",
-                fields={"premise": first, "hypothesis": second, "gold_label": "entailment" if entailed else "non-entailment"},
-            )
+        yield sn.Example(
+            id=f"nli/{seed}/{i}",
+            prompt=nli_prompt(first, second),
+            target=CHOICES[answer],
+            choices=CHOICES,
+            group=f"nli: {first}",
+            fields={"premise": first, "hypothesis": second, "gold_label": GOLD[answer]},
         )
-    return examples
+
+
+def generate_nli(n: int, seed: int | str, start: int = 0) -> list[sn.Example]:
+    """Generate the pairs ``start`` to ``start + n`` of the stream that ``seed`` names; half are entailed.
+
+    ``id`` is the place in the stream, so the same pair has the same id wherever the window begins.
+    ``group`` is the premise: pairs of one premise stay together. A pair may come twice in a long stream.
+    """
+    return list(itertools.islice(nli_stream(seed), start, start + n))

@@ -106,7 +106,9 @@ def load(split: str, *, limit: int | None = None, seed: int = 0, k: int | Sequen
     sizes = [k] if isinstance(k, int) else list(k)
     bad = [size for size in sizes if not isinstance(size, int) or not 1 <= size <= len(grammar.SKILLS)]
     if bad or not sizes:
-        raise sn.DataError(f"skillmix.k: {bad or 'empty'}; each k must be 1 to {len(grammar.SKILLS)}, the number of skills")
+        raise sn.DataError(
+            f"skillmix.k: {bad or 'empty'}; each k must be 1 to {len(grammar.SKILLS)}, the number of skills"
+        )
     rng = random.Random(f"skillmix/{split}/{seed}")
     taken = itertools.islice(_orders(split, sizes, rng), limit or SIZES[split])
     return [example_of(skills, topic, rng) for skills, topic in taken]

@@ -194,9 +194,7 @@ def _patterns() -> dict[str, tuple[re.Pattern[str], ...]]:
 
     def compiled(form: str) -> re.Pattern[str]:
         pieces = SLOT.split(form)
-        body = "".join(
-            f"(?:{slots[piece]})" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
-        )
+        body = "".join(f"(?:{slots[piece]})" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
         return re.compile(rf"(?<![\w]){body}(?![\w])", re.IGNORECASE)
 
     return {skill: tuple(compiled(form) for form in forms) for skill, forms in FORMS.items()}
@@ -228,11 +226,7 @@ def _is_sentence(sentence: str) -> bool:
     if not re.search(r" ?[.?]$", sentence):
         return False
     body = re.sub(r" \.$", "", sentence)
-    return any(
-        first.fullmatch(body) or _joined(first, body)
-        for forms in _patterns().values()
-        for first in forms
-    )
+    return any(first.fullmatch(body) or _joined(first, body) for forms in _patterns().values() for first in forms)
 
 
 def _joined(first: re.Pattern[str], body: str) -> bool:

@@ -11,7 +11,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
-
 import skillneurons as sn
 from parity_task import parity_examples
 from skillneurons.model_source import pocket_folder

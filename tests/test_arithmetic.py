@@ -4,7 +4,6 @@ import random
 from collections import Counter
 
 import pytest
-
 import skillneurons as sn
 from skillneurons.tasks import arithmetic
 from skillneurons.tasks.arithmetic_items import DIGITS, OPERATIONS, Item, draw_items, enumerate_subtask, is_item

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-
 import skillneurons as sn
+import torch
 from parity_task import parity_examples
 from skillneurons.attribution import accuracy, measure, metric_row, top_neurons
 from skillneurons.inputs import encode_examples

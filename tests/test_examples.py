@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-
 import skillneurons as sn
 from parity_task import parity_examples
 from skillneurons.examples import data_hash, load_splits
@@ -52,7 +51,9 @@ def test_an_empty_split() -> None:
 
 def test_a_target_that_is_no_choice() -> None:
     message = error_of(lambda split, rows: [replace(rows[0], target="maybe"), *rows[1:]])
-    assert message.startswith("task 'parity', train example 0 ('train/0'): an example of a choice task needs two or more")
+    assert message.startswith(
+        "task 'parity', train example 0 ('train/0'): an example of a choice task needs two or more"
+    )
 
 
 def test_an_undeclared_label() -> None:

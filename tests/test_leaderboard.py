@@ -101,13 +101,9 @@ def gallery() -> list[Result]:
         "labels.len|gth": column(top1_r=0.123456789, n_fwer=12, n_fdr=40),
         "labels.shown": {"status": "not_applicable", "reason": "no such label"},
     }
-    second = column(
-        top1_r=0.8, top10_r=0.7, heldout_top10_r=0.6, top=[{"layer": 0, "neuron": n} for n in range(5, 15)]
-    )
+    second = column(top1_r=0.8, top10_r=0.7, heldout_top10_r=0.6, top=[{"layer": 0, "neuron": n} for n in range(5, 15)])
     labels = {"name": "labels", "version": "1", "columns": list(other)}
-    causal = {
-        "columns": {"labels.len|gth": {"ablation_drop": 0.25, "random_drop": 0.01, "causal_z": 3.14159}}
-    }
+    causal = {"columns": {"labels.len|gth": {"ablation_drop": 0.25, "random_drop": 0.01, "causal_z": 3.14159}}}
     return [
         cell("a0"),
         cell("a1", seed=1, columns={"confidence.p_target": second}),
@@ -334,8 +330,7 @@ def test_a_missing_folder_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as caught:
         build_board([tmp_path])
     assert str(caught.value) == (
-        f"cannot read results from {tmp_path}: it has no folder cells/; "
-        f"run `skillneurons run -o {tmp_path}` first"
+        f"cannot read results from {tmp_path}: it has no folder cells/; run `skillneurons run -o {tmp_path}` first"
     )
 
 

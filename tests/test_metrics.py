@@ -6,7 +6,6 @@ import math
 import random
 
 import pytest
-
 import skillneurons as sn
 from skillneurons.plugins import confidence, heuristics, labels
 from skillneurons.tasks import arithmetic, skillmix

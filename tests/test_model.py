@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 import skillneurons as sn
 from skillneurons.model_source import resolve
 

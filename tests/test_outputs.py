@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-
-
 import pytest
-import torch
-
 import skillneurons as sn
+import torch
 from parity_task import parity_examples
 from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
 from skillneurons.outputs import answer
 from skillneurons.prompt import initial_prompt
 
 
-def plain_log_prob(lm: sn.LanguageModel, row: EncodedExample, answer_ids: tuple[int, ...], prompt: sn.SoftPrompt) -> float:
+def plain_log_prob(
+    lm: sn.LanguageModel, row: EncodedExample, answer_ids: tuple[int, ...], prompt: sn.SoftPrompt
+) -> float:
     """Sum the answer's log-probabilities from one uncached pass over [input][prompt][answer]."""
     ids = torch.tensor([row.ids])
     tail = torch.tensor([answer_ids])
@@ -63,7 +62,9 @@ def test_choices_of_one_and_of_several_tokens_score_as_the_plain_model(tiny: sn.
         expected = [plain_log_prob(tiny, row, choice, prompt) for choice in row.choices or ()]
         assert output.choice_log_probs == pytest.approx(expected, abs=1e-4)
         assert output.predicted == output.text == row.example.choices[expected.index(max(expected))]  # type: ignore[index]
-        assert output.target_log_prob == pytest.approx(expected[row.example.choices.index(row.example.target)], abs=1e-4)  # type: ignore[union-attr]
+        assert output.target_log_prob == pytest.approx(
+            expected[row.example.choices.index(row.example.target)], abs=1e-4
+        )  # type: ignore[union-attr]
         shares = torch.tensor(expected).softmax(0)
         assert output.entropy == pytest.approx(float(-(shares * shares.log()).sum()), abs=1e-4)
 
@@ -128,5 +129,3 @@ def test_too_long_inputs_are_refused_or_cut_from_the_left(qwen: sn.LanguageModel
     (row,) = encode_examples(qwen, task, [long], num_virtual_tokens=4, too_long="truncate")
     assert row.truncated and qwen.decode(row.ids).endswith("Is 12 even?")
     assert len(row.ids) + 4 + len(row.target) == qwen.context_length
-
-

@@ -26,11 +26,7 @@ def packaged(setuptools: dict[str, Any]) -> dict[str, str]:
 
 
 def folders_with_code(root: Path) -> set[str]:
-    return {
-        path.parent.relative_to(root).as_posix()
-        for folder in FOLDERS
-        for path in (root / folder).rglob("*.py")
-    }
+    return {path.parent.relative_to(root).as_posix() for folder in FOLDERS for path in (root / folder).rglob("*.py")}
 
 
 def shadows(root: Path) -> list[str]:

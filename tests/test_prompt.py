@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-
 import skillneurons as sn
+import torch
 from skillneurons.prompt import initial_prompt
 
 

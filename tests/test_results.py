@@ -27,12 +27,8 @@ from skillneurons.results import (
     write_json_atomic,
 )
 
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12
-)
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
 payloads = st.dictionaries(st.text(), values, max_size=6)
 
 
@@ -50,9 +46,7 @@ def cell(**changes: Any) -> Result:
         "n": {"discovery": 300, "heldout": 200},
         "n_neurons": 4096,
         "accuracy": {"untuned": 0.5, "tuned": 0.75, "stderr": None},
-        "columns": {
-            "confidence.p_target": {"status": "ok", "top1_r": 0.5, "top": [{"layer": 1, "neuron": 2}]}
-        },
+        "columns": {"confidence.p_target": {"status": "ok", "top1_r": 0.5, "top": [{"layer": 1, "neuron": 2}]}},
     }
     return Result(**{**content, **changes})
 
@@ -104,9 +98,7 @@ def reordered(value: Any) -> Any:
 
 
 @given(payloads, st.lists(st.text(), max_size=3))
-def test_key_ignores_the_order_of_mappings_and_is_a_safe_name(
-    payload: dict[str, Any], slugs: list[str]
-) -> None:
+def test_key_ignores_the_order_of_mappings_and_is_a_safe_name(payload: dict[str, Any], slugs: list[str]) -> None:
     key = content_key(*slugs, payload=payload)
     assert content_key(*slugs, payload=reordered(payload)) == key
     assert check_key(key) == key
@@ -123,9 +115,7 @@ def test_key_changes_with_any_value(payload: dict[str, Any], name: str, value: A
 def test_a_key_is_checked_before_it_becomes_a_path(key: str, tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as caught:
         ResultsFolder(tmp_path).read_cell(key)
-    assert str(caught.value) == (
-        f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-'; see the cells folder"
-    )
+    assert str(caught.value) == (f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-'; see the cells folder")
     with pytest.raises(ResultsError):
         ResultsFolder(tmp_path).write_cell(cell(key=key), {})
 

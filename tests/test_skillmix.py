@@ -3,7 +3,6 @@ from __future__ import annotations
 import random
 
 import pytest
-
 import skillneurons as sn
 from skillneurons.tasks import skillmix
 from skillneurons.tasks import skillmix_grammar as grammar
@@ -71,7 +70,10 @@ def test_marks_by_hand(text: str, marks: tuple[int, int, float]) -> None:
 
 
 def test_a_text_off_topic_loses_the_topic_point() -> None:
-    found = skillmix.grade(example("metaphor", "red herring", topic="Knots"), "The thread is a river of patience , and anyway the soup at lunch was lovely .")
+    found = skillmix.grade(
+        example("metaphor", "red herring", topic="Knots"),
+        "The thread is a river of patience , and anyway the soup at lunch was lovely .",
+    )
     assert found["full_marks"] == 0 and found["all_skills"] == 1
 
 

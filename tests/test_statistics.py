@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import skillneurons as sn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-
-import skillneurons as sn
 from skillneurons.statistics import ranking
 
 
@@ -64,9 +63,7 @@ def test_any_split_and_merge_tree_gives_the_same(seed: int, cuts: list[int], dri
     v = rng.normal(size=(120, 3)) + a[:, :3] / (1 + drift)
     v[rng.random((120, 3)) < missing] = np.nan
     edges = [0, *sorted(set(cuts)), 120]
-    parts = [
-        sn.PearsonAccumulator(4, 3).update(a[i:j], v[i:j]) for i, j in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [sn.PearsonAccumulator(4, 3).update(a[i:j], v[i:j]) for i, j in zip(edges, edges[1:], strict=False)]
     rng.shuffle(parts)  # type: ignore[arg-type]
     merged = parts[0]
     for part in parts[1:]:

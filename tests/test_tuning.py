@@ -3,9 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
-
 import skillneurons as sn
+import torch
 from parity_task import parity_examples
 from skillneurons.inputs import encode_examples
 from skillneurons.prompt import initial_prompt

@@ -2,8 +2,8 @@
 
 A Qwen2-architecture causal LM is trained on the text of ``corpus.py`` with the loss on answers
 alone. Between question and answer stand 0 to 24 filler positions (random vocabulary rows plus noise
-on their embeddings), so that an appended soft prompt later finds a model that carries its answer
-across such positions. Hidden matrices take Muon steps, everything else AdamW; one cosine schedule.
+on their embeddings; at most 6 in the first part), so that an appended soft prompt later finds a model
+that carries its answer across such positions. Hidden matrices take Muon steps, everything else AdamW; one cosine schedule.
 
 Every step trains on one batch of each of the four kinds. The result is written as a folder in the
 form of ``save_pretrained``: bf16 safetensors, config, tokenizer and ``training.json`` (seed, steps,
@@ -23,16 +23,16 @@ from typing import Any
 
 import torch
 import transformers
+from skillneurons.pocket.corpus import KINDS, training_examples
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from skillneurons.pocket.corpus import KINDS, training_examples
-from skillneurons.types import Example
-
 PIECES = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"  # digits stand alone, as in Qwen2
-BATCH = {"open": 112, "verification": 80, "nli": 24, "skillmix": 6}
-WEIGHT = {"open": 0.4, "verification": 0.35, "nli": 0.15, "skillmix": 0.1}
+BATCH = {"open": 128, "verification": 96, "nli": 48, "skillmix": 6}
+WEIGHT = {"open": 0.35, "verification": 0.30, "nli": 0.25, "skillmix": 0.10}
 MAX_FILLER = 24
+EARLY_FILLER = 6  # at most so many in the first part of the training, which is cheaper and learns sooner
+EARLY = 0.55
 NO_LOSS = -100
 CONFIG = {
     "hidden_size": 192,
@@ -45,7 +45,7 @@ CONFIG = {
 }
 
 
-def train_tokenizer(seed: int, vocab_size: int = 1024, n_per_kind: int = 4000) -> PreTrainedTokenizerFast:
+def train_tokenizer(seed: int, vocab_size: int = 1536, n_per_kind: int = 4000) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer (any text can be written) whose digits are single tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -78,28 +78,30 @@ class Batches:
         self.kind, self.tokenizer = kind, tokenizer
         self.examples = training_examples(kind, seed)
         self.generator = torch.Generator().manual_seed(seed)
-        self.cache: dict[str, list[int]] = {}
+        self.max_filler = EARLY_FILLER
 
-    def ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text)["input_ids"])
-
-    def row(self, example: Example, n_filler: int) -> tuple[list[int], list[int], list[int]]:
-        """Return ids, filler mask and labels of one example; a choice carries no end of text."""
-        question, answer = self.ids(example.prompt), self.ids(example.target)
-        if example.choices is None:
-            answer.append(self.tokenizer.eos_token_id)
-        filler = torch.randint(0, len(self.tokenizer), (n_filler,), generator=self.generator).tolist()
-        ids = question + filler + answer
-        mask = [0] * len(question) + [1] * n_filler + [0] * len(answer)
-        return ids, mask, [NO_LOSS] * (len(ids) - len(answer)) + answer
+    def rows(self, n_filler: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
+        """Yield ids, filler mask and labels of the next examples; a choice carries no end of text."""
+        examples = [next(self.examples) for _ in range(BATCH[self.kind])]
+        questions = self.tokenizer([example.prompt for example in examples])["input_ids"]
+        answers = self.tokenizer([example.target for example in examples])["input_ids"]
+        for example, question, answer in zip(examples, questions, answers, strict=True):
+            end = [self.tokenizer.eos_token_id] if example.choices is None else []
+            filler = torch.randint(0, len(self.tokenizer), (n_filler,), generator=self.generator).tolist()
+            ids = question + filler + answer + end
+            mask = [0] * len(question) + [1] * n_filler + [0] * len(answer + end)
+            yield ids, mask, [NO_LOSS] * (len(question) + n_filler) + answer + end
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         while True:
-            n_filler = torch.randint(0, MAX_FILLER + 1, (BATCH[self.kind],), generator=self.generator).tolist()
-            rows = [self.row(next(self.examples), n) for n in n_filler]
+            rows = list(self.rows(int(torch.randint(0, self.max_filler + 1, (), generator=self.generator))))
             longest = max(len(ids) for ids, _, _ in rows)
             padded = [
-                (ids + [0] * (longest - len(ids)), mask + [0] * (longest - len(ids)), labels + [NO_LOSS] * (longest - len(ids)))
+                (
+                    ids + [0] * (longest - len(ids)),
+                    mask + [0] * (longest - len(ids)),
+                    labels + [NO_LOSS] * (longest - len(ids)),
+                )
                 for ids, mask, labels in rows
             ]
             ids_, mask_, labels_ = zip(*padded, strict=True)
@@ -142,7 +144,8 @@ def train(out: Path, seed: int, minutes: float | None, steps: int, device: str, 
     model = Qwen2ForCausalLM(
         Qwen2Config(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=eos, pad_token_id=eos, **config)
     ).to(device)
-    streams = {kind: iter(Batches(kind, tokenizer, seed)) for kind in KINDS}
+    batches = {kind: Batches(kind, tokenizer, seed) for kind in KINDS}
+    streams = {kind: iter(batch) for kind, batch in batches.items()}
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers = [
@@ -160,6 +163,7 @@ def train(out: Path, seed: int, minutes: float | None, steps: int, device: str, 
         for rate, optimizer in zip(rates, optimizers, strict=True):
             optimizer.param_groups[0]["lr"] = rate * learning_rate(progress)
         for kind in KINDS:
+            batches[kind].max_filler = EARLY_FILLER if progress < EARLY else MAX_FILLER
             ids, filler, labels = (t.to(device) for t in next(streams[kind]))
             loss = answer_loss(model, ids, filler, labels, generator)
             (loss * WEIGHT[kind]).backward()
@@ -201,7 +205,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=None, help="train by the clock instead of by steps")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hidden", type=int, default=CONFIG["hidden_size"])
     arguments = parser.parse_args()

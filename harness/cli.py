@@ -1,0 +1,214 @@
+"""The command ``skillneurons``: arguments in, one exit code out.
+
+Exit codes: 0 all cells done; 1 some cell failed, the others are done and saved; 2 the user has
+something to mend, told in one message without a traceback. Everything heavy is imported by the
+command that needs it, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from skillneurons.errors import SkillNeuronsError
+
+if TYPE_CHECKING:
+    from skillneurons.config import Config
+    from skillneurons.registry import Registry
+
+EPILOG = "exit codes: 0 done; 1 some cell failed; 2 something to mend in the input"
+INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; each sets ``handler``."""
+    parser = argparse.ArgumentParser(
+        prog="skillneurons",
+        description="Find, prove and compare the skill neurons of language models.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    plugins = _plugin_options()
+
+    def command(name: str, handler: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text, parents=[plugins], epilog=EPILOG)
+        made.set_defaults(handler=handler)
+        return made
+
+    run = command("run", _run, "run a benchmark and print its table (default config: demo)")
+    _config_options(run)
+    run.add_argument("--dry-run", action="store_true", help="list the cells, finished or to do, and stop")
+    board = command("leaderboard", _leaderboard, "compile the table of one or many run folders")
+    board.add_argument("dirs", nargs="*", metavar="DIR", help="run folders (default: runs)")
+    board.add_argument("-o", "--output", metavar="DIR", help="where to write (default: the first DIR)")
+    board.add_argument(
+        "--format", action="append", default=[], metavar="FORMAT", help="md, csv or parquet (default: all)"
+    )
+    board.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 with a diff if what is there is stale"
+    )
+    show = command("show", _show, "show a finished cell and its neurons")
+    show.add_argument("dir", metavar="DIR", help="run folder")
+    show.add_argument("key", metavar="KEY", help="a cell's key, or how it begins")
+    show.add_argument("--column", metavar="C", help="one column only")
+    show.add_argument("--neuron", metavar="N", help="one neuron's scores, as in L03.N0127")
+    show.add_argument("--top", type=int, default=10, metavar="N", help="how many neurons (default: 10)")
+    listing = command("list", _list, "list what is there")
+    listing.add_argument("what", choices=("tasks", "metrics", "attributions", "models"))
+    listing.add_argument("--json", action="store_true", help="as JSON, with every detail")
+    plugin = command("plugins", _plugins, "list the plugins and where they come from")
+    plugin.add_argument("what", choices=("list",))
+    plugin.add_argument("--json", action="store_true", help="as JSON, with every detail")
+    validate = command("validate", _validate, "check a config and name every fault at once")
+    _config_options(validate)
+    return parser
+
+
+def _plugin_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    group = options.add_argument_group("plugins")
+    group.add_argument(
+        "-p", "--plugin", action="append", default=[], metavar="PLUGIN", help="a file, a folder or a module"
+    )
+    group.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="leave a plugin out")
+    group.add_argument("--strict-plugins", action="store_true", help="exit 2 if a plugin cannot be loaded")
+    return options
+
+
+def _config_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("config", nargs="?", metavar="CONFIG", help="a YAML file, or the built-in 'demo' or 'paper'")
+    add("-m", "--model", action="append", default=[], metavar="MODEL", help="'pocket', a hub id, or a folder")
+    add("-t", "--task", action="append", default=[], metavar="TASK", help="run these tasks only")
+    add("-M", "--metric", action="append", default=[], metavar="METRIC", help="run these metrics only")
+    add("-o", "--output", metavar="DIR", help="run folder (default: the config's, runs)")
+    add("--limit", type=int, metavar="N", help="at most N examples of each split")
+    add("--seed", action="append", type=int, default=[], metavar="S", help="prompt seed; may be given again")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in prompt.steps=100")
+    add("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.version:
+        from skillneurons import __version__
+
+        print(f"skillneurons {__version__}")
+        return 0
+    if arguments.command is None:
+        parser.print_help()
+        return 2
+    try:
+        code: int = arguments.handler(arguments)
+        return code
+    except SkillNeuronsError as error:
+        print(f"skillneurons: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "skillneurons: interrupted; finished cells are saved, the same command goes on from there", file=sys.stderr
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe went away; there is nobody left to tell
+        return 1
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"skillneurons: {line}", file=sys.stderr)
+
+
+def _registry(arguments: argparse.Namespace, more: Sequence[str] = ()) -> Registry:
+    from skillneurons.registry import load_registry
+
+    registry = load_registry([*more, *arguments.plugin], arguments.no_plugin, arguments.strict_plugins)
+    _say([f"warning: {line}" for line in registry.warnings])
+    return registry
+
+
+def _config(arguments: argparse.Namespace) -> tuple[Config, Registry]:
+    """Return the checked config and the plugins it names; every fault at once is one error."""
+    from skillneurons.config import load_config, plugins_of
+
+    registry = _registry(arguments, plugins_of(arguments.config))
+    config = load_config(
+        arguments.config,
+        arguments.set,
+        models=arguments.model,
+        tasks=arguments.task,
+        metrics=arguments.metric,
+        seeds=arguments.seed,
+        limit=arguments.limit,
+        device=arguments.device,
+        output=arguments.output,
+        registry=registry,
+    )
+    return config, registry
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from skillneurons.run import run_config
+
+    config, registry = _config(arguments)
+    outcome = run_config(config, registry, dry_run=arguments.dry_run)
+    print(outcome.table)
+    _say(outcome.notes)
+    return 1 if outcome.failed or outcome.problems else 0
+
+
+def _leaderboard(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
+
+    dirs = [Path(name) for name in arguments.dirs or ["runs"]]
+    out = Path(arguments.output) if arguments.output else dirs[0]
+    formats = tuple(arguments.format) or ("md", "csv", "parquet")
+    board = build_board(dirs)
+    if arguments.check:
+        difference = check_board(board, out, formats=formats)
+        if difference:
+            print(difference)
+            _say([f"{out} is stale; rebuild it with: skillneurons leaderboard {' '.join(map(str, dirs))} -o {out}"])
+        _say(board.problems)
+        return 1 if difference or board.problems else 0
+    paths = write_board(board, out, formats)
+    print(board_text(board))
+    _say([*board.problems, "written: " + ", ".join(map(str, paths))])
+    return 1 if board.problems else 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from skillneurons.show import show_cell
+
+    print(show_cell(arguments.dir, arguments.key, column=arguments.column, neuron=arguments.neuron, top=arguments.top))
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from skillneurons.listing import listing
+
+    print(listing(arguments.what, _registry(arguments), as_json=arguments.json))
+    return 0
+
+
+def _plugins(arguments: argparse.Namespace) -> int:
+    from skillneurons.listing import plugin_listing
+
+    print(plugin_listing(_registry(arguments), as_json=arguments.json))
+    return 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    config, registry = _config(arguments)
+    tasks = [registry.task(name) for name in config.tasks]
+    metrics = [registry.metric(name) for name in config.metrics]
+    pairs = sum(bool(metric.columns_for(task)) for task in tasks for metric in metrics)
+    print(f"ok: {pairs * len(config.models) * len(config.seeds)} cells")
+    return 0

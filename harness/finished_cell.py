@@ -1,0 +1,111 @@
+"""A finished cell from what was planned and measured, and the record of the run that made it."""
+
+from __future__ import annotations
+
+import platform
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Protocol
+
+from skillneurons.config import Config
+from skillneurons.errors import SkillNeuronsError
+from skillneurons.plan import PlannedCell, Unit, settings_of
+from skillneurons.results import Result
+
+if TYPE_CHECKING:
+    from skillneurons.model import LanguageModel
+
+PACKAGES = ("skillneurons", "torch", "transformers", "tokenizers", "numpy", "safetensors")
+
+
+class Measurement(Protocol):
+    """What a unit's work gives to its cells."""
+
+    @property
+    def accuracy(self) -> Mapping[str, float | None]: ...
+
+    @property
+    def pass_key(self) -> str: ...
+
+    def columns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]: ...
+
+
+def ok_cell(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel, measured: Measurement) -> Result:
+    """Return the cell of a metric that was measured."""
+    return Result(
+        status="ok",
+        accuracy=measured.accuracy,
+        columns=measured.columns(cell.columns),
+        pass_=measured.pass_key,
+        **_identity(config, unit, cell, lm),
+    )
+
+
+def failed_cell(
+    config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel | None, problem: Exception | None
+) -> Result:
+    """Return the cell of a metric that could not be measured, with the reason."""
+    return Result(
+        status="failed",
+        accuracy={"untuned": None, "tuned": None, "stderr": None},
+        columns={},
+        pass_=None,
+        error={"type": type(problem).__name__, "message": " ".join(str(problem).split())},
+        **_identity(config, unit, cell, lm),
+    )
+
+
+def _identity(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel | None) -> dict[str, Any]:
+    """Return the fields of a cell that say what it is."""
+    task = unit.data.task
+    return {
+        "key": cell.key,
+        "model": {
+            "name": unit.model,
+            "revision": unit.revision,
+            "dtype": config.model.dtype,
+            "architecture": lm.architecture if lm else None,
+        },
+        "task": {
+            "name": task.name,
+            "version": task.version,
+            "kind": task.kind,
+            "source_hash": unit.data.source_hash,
+            "data_hash": unit.data.hash,
+            "options": dict(unit.data.options),
+            "chance": task.chance,
+        },
+        "metric": {
+            "name": cell.metric.name,
+            "version": cell.metric.version,
+            "source_hash": cell.source_hash,
+            "columns": list(cell.columns),
+        },
+        "seed": unit.seed,
+        "prompt": unit.prompt_key,
+        "config": settings_of(config),
+        "n": unit.data.counts,
+        "n_neurons": lm.n_neurons if lm else 0,
+    }
+
+
+def run_record(started: float, config: Config, lm: LanguageModel | None, problem: Exception | None) -> dict[str, Any]:
+    """Return what varies between runs of the same cell: time, machine, versions, batch size."""
+    record: dict[str, Any] = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 3),
+        "batch_size": config.attribution.batch_size,
+        "device": str(lm.device) if lm else config.device,
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+    if lm is not None:
+        import torch
+
+        record["threads"] = torch.get_num_threads()
+    if problem is not None and not isinstance(problem, SkillNeuronsError):
+        record["traceback"] = "".join(traceback.format_exception(problem))
+    return record

@@ -1,0 +1,98 @@
+"""Tasks, metrics, statistics, models and plugins as text or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from skillneurons.registry import Registry
+
+
+def listing(what: str, registry: Registry, *, as_json: bool = False) -> str:
+    """Return the list of ``tasks``, ``metrics``, ``attributions`` or ``models``."""
+    rows = {"tasks": _tasks, "metrics": _metrics, "attributions": _attributions, "models": _models}[what](registry)
+    if as_json:
+        return json.dumps(rows, indent=2, sort_keys=True)
+    shown = {
+        "tasks": ("name", "version", "kind", "chance", "plugin", "description"),
+        "metrics": ("name", "version", "plugin", "description"),
+        "attributions": ("name", "plugin"),
+        "models": ("name", "description"),
+    }[what]
+    return _table(rows, shown)
+
+
+def plugin_listing(registry: Registry, *, as_json: bool = False) -> str:
+    """Return every plugin with where it comes from, its status, and what it registered."""
+    rows = [asdict(record) for record in registry.records]
+    if as_json:
+        return json.dumps(rows, indent=2, sort_keys=True)
+    for row in rows:
+        names = [*row["tasks"], *row["metrics"], *row["attributions"]]
+        row["registers"] = row["error"] or ", ".join(names)
+        row["place"] = f"{row['file']}:{row['line']}" if row["line"] else row["file"]
+    return _table(rows, ("name", "version", "kind", "status", "registers", "place"))
+
+
+def _tasks(registry: Registry) -> list[dict[str, Any]]:
+    rows = []
+    for name, registered in sorted(registry.tasks.items()):
+        task = registered.value
+        rows.append(
+            {
+                "name": name,
+                "version": task.version,
+                "kind": task.kind,
+                "source": task.source,
+                "licence": task.licence,
+                "chance": task.chance,
+                "max_new_tokens": task.max_new_tokens,
+                "description": task.description,
+                "options": dict(task.options),
+                "label_columns": list(task.label_columns),
+                "columns": {m: list(found.value.columns_for(task)) for m, found in sorted(registry.metrics.items())},
+                "plugin": registered.plugin.name,
+                "file": registered.plugin.file,
+            }
+        )
+    return rows
+
+
+def _metrics(registry: Registry) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "version": found.value.version,
+            "description": found.value.description,
+            "needs": list(found.value.needs),
+            "tasks": list(found.value.tasks) if found.value.tasks is not None else None,
+            "plugin": found.plugin.name,
+            "file": found.plugin.file,
+        }
+        for name, found in sorted(registry.metrics.items())
+    ]
+
+
+def _attributions(registry: Registry) -> list[dict[str, Any]]:
+    return [{"name": name, "plugin": found.plugin.name} for name, found in sorted(registry.attributions.items())]
+
+
+def _models(registry: Registry) -> list[dict[str, Any]]:
+    return [
+        {"name": "pocket", "description": "the embedded model"},
+        {"name": "HUB/ID", "description": "any causal LM of the hub, such as Qwen/Qwen1.5-1.8B"},
+        {"name": "DIR", "description": "any folder saved by save_pretrained"},
+    ]
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """Return rows as left-aligned text columns."""
+    cells = [[("" if row[c] is None else str(row[c])) for c in columns] for row in rows]
+    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in [list(columns), *cells]
+    ]
+    return "\n".join(lines)

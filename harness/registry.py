@@ -1,0 +1,223 @@
+"""The tasks, metrics and statistics that are there, and which plugin brought each.
+
+Every plugin, built-in or a stranger's, comes through ``load_registry``: it is imported, checked and
+registered on its own; if any of that fails, nothing of it stays and its record says why. A name taken
+twice is an error of the second plugin that names both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import pluggy
+from skillneurons import hookspecs
+from skillneurons.errors import PluginError, UnknownNameError, unknown_name
+from skillneurons.plugin_loading import PluginRecord, broken, import_source, sources
+from skillneurons.types import KINDS, Metric, Task
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+HOOKS = ("register_tasks", "register_metrics", "register_attributions", "cell_finished")
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A task, metric or accumulator factory, with the plugin that brought it."""
+
+    value: Any
+    plugin: PluginRecord
+
+
+@dataclass
+class Registry:
+    """Everything that was registered, by name, and the record of every plugin."""
+
+    tasks: dict[str, Registered] = field(default_factory=dict)
+    metrics: dict[str, Registered] = field(default_factory=dict)
+    attributions: dict[str, Registered] = field(default_factory=dict)
+    records: tuple[PluginRecord, ...] = ()
+    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT), repr=False)
+
+    def task(self, name: str) -> Task:
+        """Return a task by name; raise UnknownNameError with the nearest name."""
+        value: Task = self._find("task", name, self.tasks).value
+        return value
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric by name; raise UnknownNameError with the nearest name."""
+        value: Metric = self._find("metric", name, self.metrics).value
+        return value
+
+    def attribution(self, name: str) -> Callable[..., Any]:
+        """Return the accumulator factory of a statistic; raise UnknownNameError with the nearest name."""
+        value: Callable[..., Any] = self._find("attribution", name, self.attributions).value
+        return value
+
+    def source_hash(self, kind: str, name: str) -> str:
+        """Return the source hash of the plugin that brought a ``task`` or a ``metric``."""
+        found = self._find(kind, name, self.tasks if kind == "task" else self.metrics)
+        return found.plugin.source_hash or ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return a line for every plugin that could not be loaded."""
+        return [
+            f"plugin {record.label} could not be loaded: {record.error}"
+            for record in self.records
+            if record.status == "broken"
+        ]
+
+    def notify(self, hook: str, **arguments: Any) -> list[str]:
+        """Call every observer of a hook; what one raises comes back as a line and the others are called."""
+        complaints = []
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            given = {name: arguments[name] for name in implementation.argnames if name in arguments}
+            try:
+                implementation.function(**given)
+            except Exception as error:
+                about = getattr(arguments.get("result"), "key", "")
+                complaints.append(
+                    f"plugin {implementation.plugin_name} failed in hook {hook} for cell {about}: "
+                    f"{type(error).__name__}: {error}"
+                )
+        return complaints
+
+    def _find(self, kind: str, name: str, known: Mapping[str, Registered]) -> Registered:
+        if name in known:
+            return known[name]
+        error = unknown_name(kind, name, known)
+        if self.warnings:
+            raise UnknownNameError(f"{error}; perhaps it is of a broken plugin: {'; '.join(self.warnings)}")
+        raise error
+
+
+def load_registry(plugins: Sequence[str] = (), blocked: Sequence[str] = (), strict: bool = False) -> Registry:
+    """Load every plugin that is not blocked; with ``strict`` a broken one raises PluginError."""
+    registry = Registry()
+    registry.manager.add_hookspecs(hookspecs)
+    records = []
+    for source in sources(plugins):
+        record = source.record
+        if record.name in blocked:
+            records.append(replace(record, status="blocked"))
+            continue
+        try:
+            plugin, record = import_source(source)
+            record = _register(registry, plugin, record)
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way; its record keeps which
+            record = broken(record, error)
+        records.append(record)
+    registry.records = tuple(records)
+    if strict and registry.warnings:
+        raise PluginError("\n".join(registry.warnings))
+    return registry
+
+
+def _register(registry: Registry, plugin: Any, record: PluginRecord) -> PluginRecord:
+    """Register one plugin whole, or nothing of it."""
+    hooks = _implemented(registry, plugin)
+    if not hooks:
+        raise PluginError(
+            "registers nothing; a plugin implements one of "
+            f"{', '.join(HOOKS)} as a function marked with @skillneurons.hookimpl"
+        )
+    name = f"{record.kind}:{record.file or record.name}"
+    if registry.manager.has_plugin(name) or registry.manager.is_registered(plugin):
+        raise PluginError("is given twice; give it once")
+    try:
+        registry.manager.register(plugin, name)
+        registry.manager.check_pending()
+        added = _collect(registry, plugin, record, hooks)
+    except BaseException:
+        if registry.manager.has_plugin(name):
+            registry.manager.unregister(plugin)
+        raise
+    if not any(added.values()) and "cell_finished" not in hooks:
+        raise PluginError(f"registers nothing: {', '.join(hooks)} never called register(...)")
+    record = replace(record, **{kind: tuple(found) for kind, found in added.items()})
+    for kind, found in added.items():
+        getattr(registry, kind).update({name: Registered(value, record) for name, value in found.items()})
+    return record
+
+
+def _implemented(registry: Registry, plugin: Any) -> list[str]:
+    hooks = [name for name in HOOKS if registry.manager.parse_hookimpl_opts(plugin, name) is not None]
+    for name in HOOKS:
+        if name not in hooks and callable(getattr(plugin, name, None)):
+            raise PluginError(f"{name} is not marked as a hook; put @skillneurons.hookimpl above it")
+    return hooks
+
+
+def _collect(registry: Registry, plugin: Any, record: PluginRecord, hooks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Call the plugin's registering hooks and return what it registers, checked, by kind and name."""
+    added: dict[str, dict[str, Any]] = {"tasks": {}, "metrics": {}, "attributions": {}}
+
+    def add(kind: str, name: str, value: Any) -> None:
+        before = getattr(registry, kind).get(name)
+        if before is not None:
+            raise PluginError(
+                f"{kind[:-1]} {name!r} is already taken by plugin {before.plugin.label}; choose another name"
+            )
+        if name in added[kind]:
+            raise PluginError(f"registers the {kind[:-1]} {name!r} twice")
+        added[kind][name] = value
+
+    registrars: dict[str, Callable[..., None]] = {
+        "register_tasks": lambda task: add("tasks", _checked_task(task).name, task),
+        "register_metrics": lambda metric: add("metrics", _checked_metric(metric).name, metric),
+        "register_attributions": lambda name, factory: add("attributions", _checked_name("attribution", name), factory),
+    }
+    for hook, registrar in registrars.items():
+        if hook in hooks:
+            function = getattr(plugin, hook)
+            function(registrar)
+    return added
+
+
+def _checked_name(kind: str, name: Any) -> str:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise PluginError(f"{kind} name {name!r}: use letters, digits, '.', '_', '-' (and '/' between parts)")
+    return name
+
+
+def _checked_task(task: Any) -> Task:
+    if not isinstance(task, Task):
+        raise PluginError(f"register_tasks: register takes a skillneurons.Task, got {type(task).__name__}")
+    _checked_name("task", task.name)
+    if task.kind not in KINDS:
+        raise PluginError(f"task {task.name!r}: kind {task.kind!r} must be one of {', '.join(KINDS)}")
+    if not callable(task.load):
+        raise PluginError(f"task {task.name!r}: load must be a function, got {type(task.load).__name__}")
+    if task.kind == "generation" and task.grade is None:
+        raise PluginError(f"task {task.name!r}: a generation task needs grade(example, text)")
+    return task
+
+
+def _checked_metric(metric: Any) -> Metric:
+    if not isinstance(metric, Metric):
+        raise PluginError(f"register_metrics: register takes a skillneurons.Metric, got {type(metric).__name__}")
+    if "/" in _checked_name("metric", metric.name):
+        raise PluginError(f"metric name {metric.name!r}: a metric's name has no '/'")
+    if not callable(metric.per_example):
+        raise PluginError(
+            f"metric {metric.name!r}: per_example must be a function, got {type(metric.per_example).__name__}"
+        )
+    return metric
+
+
+@lru_cache(maxsize=8)
+def _registry_of(plugins: tuple[str, ...]) -> Registry:
+    return load_registry(plugins)
+
+
+def get_task(name: str, plugins: Sequence[str] = ()) -> Task:
+    """Return a task of the built-ins, the installed plugins and ``plugins`` (files, folders, modules)."""
+    return _registry_of(tuple(plugins)).task(name)
+
+
+def get_metric(name: str, plugins: Sequence[str] = ()) -> Metric:
+    """Return a metric of the built-ins, the installed plugins and ``plugins`` (files, folders, modules)."""
+    return _registry_of(tuple(plugins)).metric(name)
