@@ -45,7 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
     board.add_argument("dirs", nargs="*", metavar="DIR", help="run folders (default: runs)")
     board.add_argument("-o", "--output", metavar="DIR", help="where to write (default: the first DIR)")
     board.add_argument(
-        "--format", action="append", default=[], metavar="FORMAT", help="md, csv or parquet (default: all)"
+        "--format",
+        action="append",
+        default=[],
+        choices=("md", "csv", "parquet"),
+        help="may be given again (default: all)",
     )
     board.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 with a diff if what is there is stale"
@@ -136,7 +140,7 @@ def _config(arguments: argparse.Namespace) -> tuple[Config, Registry]:
     """Return the checked config and the plugins it names; every fault at once is one error."""
     from skillneurons.config import load_config, plugins_of
 
-    registry = _registry(arguments, plugins_of(arguments.config))
+    registry = _registry(arguments, plugins_of(arguments.config, arguments.set))
     config = load_config(
         arguments.config,
         arguments.set,

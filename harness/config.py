@@ -6,14 +6,15 @@ below, a YAML file or a built-in config (``demo``, ``paper``), the command line'
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from skillneurons.config_source import read_yaml
+from skillneurons.config_faults import invalid_value, unknown_names
+from skillneurons.config_source import read_value, read_yaml
 from skillneurons.errors import ConfigError
 from skillneurons.registry import Registry
 
@@ -25,7 +26,7 @@ Positive = Annotated[int, Field(gt=0)]
 class Section(BaseModel):
     """Base of all sections: unknown settings are faults, types are strict, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class ModelSettings(Section):
@@ -116,6 +117,8 @@ class Config(Section):
     def _named(cls, value: Any) -> Any:
         """A list of names is short for a mapping without options; no options may be written as nothing."""
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            if len(set(value)) != len(value):
+                raise ValueError("an entry stands twice; each must be given once")
             return {name: {} for name in value}
         if isinstance(value, dict):
             return {name: {} if options is None else options for name, options in value.items()}
@@ -143,9 +146,16 @@ def config_file(source: str | None) -> Path:
     return path
 
 
-def plugins_of(source: str | None) -> list[str]:
+def plugins_of(source: str | None, overrides: Sequence[str] = ()) -> list[str]:
     """Return the plugins a config names, before anything else of it is checked."""
     plugins = read_yaml(config_file(source))[0].get("plugins")
+    for override in overrides:
+        key, _, text = override.partition("=")
+        if key == "plugins":
+            try:
+                plugins = read_value(text)
+            except yaml.YAMLError:
+                return []  # load_config tells it, with every other fault
     return [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
 
 
@@ -170,12 +180,14 @@ def load_config(
     """
     path = config_file(source)
     values, lines = read_yaml(path)
-    places = {key: f"{path.name if source in (None, *BUILT_IN) else path}:{line}" for key, line in lines.items()}
+    file = path.name if source in (None, *BUILT_IN) else str(path)
+    places = {"": file} | {key: f"{file}:{line}" for key, line in lines.items()}
     lists = {"models": models, "metrics": metrics, "seeds": seeds, "plugins": plugins}
     values |= {key: list(given) for key, given in lists.items() if given}
-    values |= {k: v for k, v in {"limit": limit, "device": device, "output": output}.items() if v is not None}
-    for key in [k for k, given in {**lists, "limit": limit, "device": device}.items() if given]:
-        places[key] = "command line"
+    single = {"limit": limit, "device": device, "output": output}
+    values |= {key: given for key, given in single.items() if given is not None}
+    for key in [k for k, given in lists.items() if given] + [k for k, given in single.items() if given is not None]:
+        places = {k: place for k, place in places.items() if not k.startswith(f"{key}.")} | {key: "command line"}
     if tasks:
         options = values.get("tasks") if isinstance(values.get("tasks"), dict) else {}
         values["tasks"] = {name: options.get(name) or {} for name in tasks}  # type: ignore[union-attr]
@@ -187,32 +199,41 @@ def load_config(
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        faults += [_fault(item, places) for item in error.errors()]
+        faults += [invalid_value(item, places, Config) for item in error.errors()]
     if registry is not None:
-        faults += _unknown_names(values if config is None else config.model_dump(), places, registry)
+        faults += unknown_names(values if config is None else config.model_dump(), places, registry)
     if faults or config is None:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(sorted(faults, key=_line)))
     return config
+
+
+def _line(fault: str) -> int:
+    """Return the line a fault stands on, 0 where it is on the command line."""
+    match = re.match(r"\S+?:(\d+): ", fault)
+    return int(match[1]) if match else 0
 
 
 def _override(values: dict[str, Any], override: str, places: dict[str, str], faults: list[str]) -> None:
     """Apply one ``KEY=VALUE``; a task's option is taken only for a task that is to run."""
     key, equals, text = override.partition("=")
-    parts = key.split(".")
+    parts = _parts(key, values.get("tasks"))
     place = f"--set {override}"
     if not equals or not all(parts):
         faults.append(f"{place}: write KEY=VALUE, for example prompt.steps=100")
         return
     try:
-        value = yaml.safe_load(text)
+        value = read_value(text)
     except yaml.YAMLError:
         faults.append(f"{place}: the value is not valid YAML; quote it")
         return
-    if isinstance(values.get("tasks"), list):
-        values["tasks"] = {name: {} for name in values["tasks"]}
-    if parts[0] == "tasks" and len(parts) > 1 and parts[1] not in (values.get("tasks") or {}):
-        faults.append(f"{place}: task {parts[1]!r} is not to run; chosen: {', '.join(values.get('tasks') or {})}")
-        return
+    if parts[0] == "tasks" and len(parts) > 1:
+        chosen = values.get("tasks")
+        if isinstance(chosen, list) and all(isinstance(name, str) for name in chosen):
+            chosen = values["tasks"] = {name: {} for name in chosen}
+        if not isinstance(chosen, dict) or parts[1] not in chosen:
+            names = ", ".join(map(str, chosen)) if isinstance(chosen, (dict, list)) else "none"
+            faults.append(f"{place}: task {parts[1]!r} is not to run; chosen: {names}")
+            return
     target = values
     for part in parts[:-1]:
         if target.get(part) is None:
@@ -222,65 +243,17 @@ def _override(values: dict[str, Any], override: str, places: dict[str, str], fau
             faults.append(f"{place}: {part} is not a section, it has no {parts[-1]!r}")
             return
     target[parts[-1]] = value
+    for end in range(1, len(parts)):
+        places.setdefault(".".join(parts[:end]), place)
     places[key] = place
 
 
-def _place(key: str, places: Mapping[str, str]) -> str:
-    """Return where a key was given, or the nearest section around it."""
-    parts = key.split(".")
-    for end in range(len(parts), 0, -1):
-        if ".".join(parts[:end]) in places:
-            return places[".".join(parts[:end])]
-    return "config"
-
-
-def _fault(item: Mapping[str, Any], places: Mapping[str, str]) -> str:
-    """Return one line for one fault pydantic found: place, key, what is wrong, what would be right."""
-    location = [str(part) for part in item["loc"]]
-    key = ".".join(location)
-    where = f"{_place(key, places)}: {key}"
-    if item["type"] == "extra_forbidden":
-        known = _settings(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        return f"{where}: unknown setting; {hint}"
-    if item["type"] == "missing":
-        return f"{_place(key, places)}: {key}: missing; name at least one"
-    message = item["msg"].removeprefix("Value error, ")
-    given = "" if item["type"] == "value_error" else f", got {item['input']!r}"
-    return f"{where}: {message[0].lower()}{message[1:]}{given}"
-
-
-def _settings(section: Sequence[str]) -> list[str]:
-    model: Any = Config
-    for name in section:
-        model = model.model_fields[name].annotation
-    return list(model.model_fields)
-
-
-def _unknown_names(values: Mapping[str, Any], places: Mapping[str, str], registry: Registry) -> list[str]:
-    """Return a line for each task, metric and task option that nobody knows."""
-    faults = []
-    tasks = values.get("tasks")
-    chosen: list[tuple[str, Any, Any]] = []
-    for name in tasks or ():
-        chosen.append((f"tasks.{name}", name, registry.task))
-    for index, name in enumerate(values.get("metrics") or ()):
-        chosen.append((f"metrics.{index}", name, registry.metric))
-    for key, name, look_up in chosen:
-        try:
-            found = look_up(name)
-        except ConfigError:
-            raise
-        except Exception as error:
-            faults.append(f"{_place(key, places)}: {key}: {error}")
-            continue
-        options = tasks.get(name) if key.startswith("tasks.") and isinstance(tasks, dict) else None
-        for option in options or ():
-            if option not in found.options:
-                near = difflib.get_close_matches(str(option), found.options, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(found.options) or 'none'}"
-                faults.append(
-                    f"{_place(f'{key}.{option}', places)}: {key}.{option}: unknown option of the task; {hint}"
-                )
-    return faults
+def _parts(key: str, tasks: Any) -> list[str]:
+    """Split a dotted path; the name of a task that is to run may have dots of its own."""
+    names = [name for name in tasks if isinstance(name, str)] if isinstance(tasks, (dict, list)) else []
+    for name in sorted(names, key=len, reverse=True):
+        if key == f"tasks.{name}":
+            return ["tasks", name]
+        if key.startswith(f"tasks.{name}."):
+            return ["tasks", name, *key.removeprefix(f"tasks.{name}.").split(".")]
+    return key.split(".")

@@ -8,6 +8,7 @@ attention. Its input, of width ``d_ff``, is the activation of the block's neuron
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,10 @@ def load_model(
     that it was tuned on instructions. Raise ModelError for anything missing or not understood.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()  # quiet in a pipe
     if dtype not in DTYPES:
         raise UserError(f"model.dtype {dtype!r}: must be one of {', '.join(DTYPES)}")
     source, resolved = resolve(name, revision)

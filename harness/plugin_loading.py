@@ -107,6 +107,15 @@ def _named(name: str) -> Iterator[Source]:
         yield Source(PluginRecord(name, "module"), module=name)
 
 
+def located(source: Source) -> Source:
+    """Return a source with its module's file, found before the module runs, so that a failure has a place."""
+    name = source.entry_point.module if source.entry_point is not None else source.module
+    spec = importlib.util.find_spec(name) if name else None
+    if spec is None or not spec.has_location or spec.origin is None:
+        return source
+    return replace(source, record=replace(source.record, file=spec.origin))
+
+
 def import_source(source: Source) -> tuple[Any, PluginRecord]:
     """Import a plugin and return it with its record filled in (file and source hash)."""
     if source.entry_point is not None:
@@ -124,26 +133,56 @@ def import_source(source: Source) -> tuple[Any, PluginRecord]:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own; a failed import leaves nothing behind."""
+    """Import a file under a name of its own; a failed import leaves nothing behind.
+
+    The file may import the files beside it, also later from inside a function, so its folder joins the
+    end of ``sys.path``: nothing there hides an installed module.
+    """
     place = path.resolve()
     name = f"skillneurons_plugin_{place.stem}_{hashlib.sha256(str(place).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None:
         raise PluginError(f"plugin {str(path)!r} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
+    folder = str(place.parent)
+    added = folder not in sys.path
+    if added:
+        sys.path.append(folder)
     sys.modules[name] = module
     try:
+        _none_hidden(place)
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
+        if added:
+            sys.path.remove(folder)
         raise
     return module
 
 
+def _none_hidden(file: Path) -> None:
+    """Raise PluginError if a name the file imports means a file beside it but would give another module."""
+    for beside in _family(file):
+        if beside == file or beside.stem in sys.stdlib_module_names:
+            continue
+        spec = importlib.util.find_spec(beside.stem)
+        if spec is not None and spec.origin is not None and Path(spec.origin).resolve() != beside:
+            raise PluginError(f"imports {beside.name} beside it, but {spec.origin} has the same name; rename one")
+
+
 def source_hash(file: Path) -> str:
     """Return a hash over a module's source and the modules beside it that it imports, directly or not."""
+    family = _family(file.resolve())
+    digest = hashlib.sha256()
+    for path in sorted(family):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(family[path]).digest())
+    return digest.hexdigest()[:16]
+
+
+def _family(file: Path) -> dict[Path, bytes]:
+    """Return a module's file and those beside it that it imports, directly or not, each with its source."""
     seen: dict[Path, bytes] = {}
-    waiting = [file.resolve()]
+    waiting = [file]
     while waiting:
         path = waiting.pop()
         if path in seen or path.suffix != ".py":
@@ -151,14 +190,15 @@ def source_hash(file: Path) -> str:
         seen[path] = path.read_bytes()
         names = {part for name in _imported(seen[path]) for part in name.split(".")}
         waiting += [beside for name in names if (beside := path.parent / f"{name}.py").is_file()]
-    digest = hashlib.sha256()
-    for path in sorted(seen):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(seen[path]).digest())
-    return digest.hexdigest()[:16]
+    return seen
 
 
 def _imported(source: bytes) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # such a file counts by its bytes; importing it tells what is wrong
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -169,18 +209,26 @@ def _imported(source: bytes) -> Iterator[str]:
 def broken(record: PluginRecord, error: BaseException) -> PluginRecord:
     """Return the record of a plugin that failed, with the line of its own file where it happened."""
     file, line = record.file, None
-    if isinstance(error, SyntaxError) and error.filename:
-        file, line = record.file or error.filename, error.lineno
+    elsewhere = ""
+    if isinstance(error, SyntaxError) and error.filename and _is_own(error.filename, file):
+        line = error.lineno
     else:
+        if isinstance(error, SyntaxError) and error.filename:
+            elsewhere = f" ({error.filename}:{error.lineno})"
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            own = record.file and Path(frame.filename).resolve() == Path(record.file).resolve()
-            outside = record.file is None and "skillneurons" not in Path(frame.filename).parts[-2:-1]
-            if own or (outside and not frame.filename.startswith("<") and "importlib" not in frame.filename):
-                file, line = record.file or frame.filename, frame.lineno
+            if _is_own(frame.filename, file):
+                file, line = file or frame.filename, frame.lineno
                 break
     if isinstance(error, PluginError):
         reason = str(error)
     else:
-        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        text = f"{error.msg}{elsewhere}" if isinstance(error, SyntaxError) else str(error)
         reason = f"{type(error).__name__}: {' '.join(str(text).split())}"
     return replace(record, status="broken", error=reason, file=file, line=line, tasks=(), metrics=(), attributions=())
+
+
+def _is_own(name: str, file: str | None) -> bool:
+    """Return whether a file is the plugin's; while that is unknown, any but this package's and importlib's."""
+    if file is not None:
+        return Path(name).resolve() == Path(file).resolve()
+    return not name.startswith("<") and "importlib" not in name and Path(name).parent != Path(__file__).parent

@@ -16,7 +16,7 @@ from typing import Any
 import pluggy
 from skillneurons import hookspecs
 from skillneurons.errors import PluginError, UnknownNameError, unknown_name
-from skillneurons.plugin_loading import PluginRecord, broken, import_source, sources
+from skillneurons.plugin_loading import PluginRecord, broken, import_source, located, sources
 from skillneurons.types import KINDS, Metric, Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
@@ -105,7 +105,9 @@ def load_registry(plugins: Sequence[str] = (), blocked: Sequence[str] = (), stri
             records.append(replace(record, status="blocked"))
             continue
         try:
-            plugin, record = import_source(source)
+            found = located(source)
+            record = found.record
+            plugin, record = import_source(found)
             record = _register(registry, plugin, record)
         except (Exception, SystemExit) as error:  # a plugin may fail in any way; its record keeps which
             record = broken(record, error)
@@ -137,7 +139,8 @@ def _register(registry: Registry, plugin: Any, record: PluginRecord) -> PluginRe
         raise
     if not any(added.values()) and "cell_finished" not in hooks:
         raise PluginError(f"registers nothing: {', '.join(hooks)} never called register(...)")
-    record = replace(record, **{kind: tuple(found) for kind, found in added.items()})
+    tasks, metrics, attributions = (tuple(added[kind]) for kind in ("tasks", "metrics", "attributions"))
+    record = replace(record, tasks=tasks, metrics=metrics, attributions=attributions)
     for kind, found in added.items():
         getattr(registry, kind).update({name: Registered(value, record) for name, value in found.items()})
     return record
@@ -148,6 +151,10 @@ def _implemented(registry: Registry, plugin: Any) -> list[str]:
     for name in HOOKS:
         if name not in hooks and callable(getattr(plugin, name, None)):
             raise PluginError(f"{name} is not marked as a hook; put @skillneurons.hookimpl above it")
+    for name in dir(plugin):
+        options = registry.manager.parse_hookimpl_opts(plugin, name)
+        if options is not None and name not in HOOKS and not options.get("specname"):
+            raise PluginError(str(unknown_name("hook", name, HOOKS)))
     return hooks
 
 
@@ -168,7 +175,7 @@ def _collect(registry: Registry, plugin: Any, record: PluginRecord, hooks: Seque
     registrars: dict[str, Callable[..., None]] = {
         "register_tasks": lambda task: add("tasks", _checked_task(task).name, task),
         "register_metrics": lambda metric: add("metrics", _checked_metric(metric).name, metric),
-        "register_attributions": lambda name, factory: add("attributions", _checked_name("attribution", name), factory),
+        "register_attributions": lambda name, factory: add("attributions", *_checked_attribution(name, factory)),
     }
     for hook, registrar in registrars.items():
         if hook in hooks:
@@ -180,7 +187,18 @@ def _collect(registry: Registry, plugin: Any, record: PluginRecord, hooks: Seque
 def _checked_name(kind: str, name: Any) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise PluginError(f"{kind} name {name!r}: use letters, digits, '.', '_', '-' (and '/' between parts)")
+    if ".." in name:
+        raise PluginError(f"{kind} name {name!r}: two dots in a row are not allowed in a name")
     return name
+
+
+def _checked_attribution(name: Any, factory: Any) -> tuple[str, Any]:
+    _checked_name("attribution", name)
+    if not callable(factory):
+        raise PluginError(
+            f"attribution {name!r}: factory must be a function (n_neurons, n_columns), got {type(factory).__name__}"
+        )
+    return name, factory
 
 
 def _checked_task(task: Any) -> Task:

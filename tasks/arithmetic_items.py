@@ -8,6 +8,7 @@ not zero. An item and its commuted pair form one group, and a group belongs to o
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ WORDS = {"addition": "plus", "subtraction": "minus", "multiplication": "times", 
 DIGITS = (1, 2, 3, 4, 5)
 SHARES = {"train": 0.70, "validation": 0.05, "discovery": 0.15, "heldout": 0.10}
 ENUMERATED_DIGITS = 2  # subtasks of more digits are sampled, their items are too many to list
+PATIENCE = 20_000  # a sampled subtask that gives nothing new for so many draws is used up
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def draw_items(split: str | None, n: int, seed: int, operations: Sequence[str], 
     drawn: dict[tuple[str, int, int], Item] = {}
     while streams and len(drawn) < n:
         for stream in list(streams):
-            for item in stream:
+            for item in itertools.islice(stream, PATIENCE):
                 key = (item.operation, item.a, item.b)
                 if key not in drawn and (split is None or item.split == split):
                     drawn[key] = item

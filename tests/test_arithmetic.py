@@ -113,3 +113,8 @@ def test_an_unknown_option_is_refused() -> None:
         load("train", operations=["power"])
     with pytest.raises(sn.DataError, match="arithmetic.digits: empty"):
         load("train", digits=[])
+
+
+def test_a_subtask_that_is_used_up_gives_what_it_has() -> None:
+    items = draw_items("heldout", 500, 0, ["division"], [3])
+    assert 100 < len(items) < 500 and len({(item.a, item.b) for item in items}) == len(items)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections import Counter
@@ -12,6 +13,10 @@ from skillneurons.tasks.nli import CHOICES, TRAPS, generate_nli, nli_prompt, nli
 from skillneurons.tasks.nli_grammar import BUILDERS, Sentences, trap
 
 N = 6000
+FIRST = [
+    ("nli/0/0", "yes", "nli: While the actor contacted the manager , the senators hid in the museum ."),
+    ("nli/0/1", "no", "nli: Maybe the doctors helped the athletes ."),
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +69,11 @@ def test_the_same_seed_gives_the_same_pairs_wherever_the_window_begins(pairs: li
     assert {example.prompt for example in generate_nli(50, seed=4)} != {example.prompt for example in pairs[:50]}
 
 
-def test_the_first_pairs_are_these() -> None:
-    first = [(e.id, e.target, e.group) for e in generate_nli(2, seed=0)]
-    assert first == FIRST, "the stream changed: the pocket model was trained on the old one"
+def test_the_stream_is_the_one_the_pocket_model_learned() -> None:
+    pairs = generate_nli(1000, seed=0)
+    assert [(e.id, e.target, e.group) for e in pairs[:2]] == FIRST
+    text = "\n".join(f"{e.prompt} {e.target}" for e in pairs)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "e9151b21b27727c6"
 
 
 def test_ids_are_unique_and_the_group_is_the_premise(pairs: list[sn.Example]) -> None:
@@ -82,7 +89,14 @@ def test_text_has_the_form_of_hans(pairs: list[sn.Example]) -> None:
 
 def test_premises_have_many_structures(pairs: list[sn.Example]) -> None:
     premises = [example.fields["premise"] for example in pairs]
-    for structure in (r"\bwere \w+ by\b", r"\b(who|that) the\b", r" and the ", r" behind the ", r" , and ", r"^Although"):
+    for structure in (
+        r"\bwere \w+ by\b",
+        r"\b(who|that) the\b",
+        r" and the ",
+        r" behind the ",
+        r" , and ",
+        r"^Although",
+    ):
         assert sum(bool(re.search(structure, premise)) for premise in premises) > 20, structure
 
 

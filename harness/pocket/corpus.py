@@ -4,11 +4,13 @@ Four kinds of (question, answer) pairs:
 
 - ``open``: arithmetic of one to three digits (products: two), only items of the task's ``train`` split;
 - ``verification``: right and wrong results of such items;
-- ``nli``: entailment pairs in which lexical overlap nearly always means entailment. No HANS pair;
+- ``nli``: entailment pairs in which lexical overlap nearly always means entailment, not drawn from HANS;
 - ``skillmix``: texts of the embedded grammar, only combinations of the ``train`` split, k = 1..4.
 
-The heldout and discovery items of the benchmark are never drawn, so that what is measured there is
-generalisation and not memory.
+Arithmetic items and Skill-Mix combinations of the discovery and heldout splits are never drawn, so that
+what is measured there is generalisation and not memory. NLI sentences share their words with HANS, and a
+few short pairs coincide with HANS pairs by chance (about two in a hundred, mostly single adverbs); the
+model card counts them.
 """
 
 from __future__ import annotations

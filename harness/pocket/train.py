@@ -157,7 +157,7 @@ def train(out: Path, seed: int, minutes: float | None, steps: int, device: str, 
     out.mkdir(parents=True, exist_ok=True)
     while True:
         elapsed = (time.monotonic() - started) / 60
-        progress = elapsed / minutes if minutes else step / steps
+        progress = elapsed / minutes if minutes else step / steps if steps else 1.0  # no steps: random weights
         if progress >= 1:
             break
         for rate, optimizer in zip(rates, optimizers, strict=True):
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=None, help="train by the clock instead of by steps")
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=3600, help="0 saves the random weights it would begin with")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hidden", type=int, default=CONFIG["hidden_size"])
     arguments = parser.parse_args()
