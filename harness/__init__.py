@@ -35,7 +35,7 @@ _EXPORTS = {
     "load_config": "config",
     "load_model": "model",
     "load_registry": "registry",
-    "run": "run",
+    "run": "runner",
     "split_by_group": "splits",
     "stable_hash": "splits",
     "tune_prompt": "tuning",
@@ -89,7 +89,7 @@ if TYPE_CHECKING:
     from skillneurons.prompt import SoftPrompt
     from skillneurons.registry import get_metric, get_task, load_registry
     from skillneurons.results import Result
-    from skillneurons.run import run
+    from skillneurons.runner import run
     from skillneurons.splits import split_by_group, stable_hash
     from skillneurons.statistics import PearsonAccumulator
     from skillneurons.tuning import tune_prompt

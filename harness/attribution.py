@@ -244,11 +244,9 @@ def attribute(
     m = prompt.num_virtual_tokens if prompt is not None else 0
     measured: dict[Split, Measured] = {}
     for split in ("discovery", "heldout"):
-        encoded = encode_examples(lm, task, data[split], num_virtual_tokens=m, too_long=too_long)  # type: ignore[index]
-        measured[split] = measure(  # type: ignore[index]
-            lm, task, encoded, applied, prompt, position=where, batch_size=batch_size
-        )
-        for failure in measured[split].failures.values():  # type: ignore[index]
+        encoded = encode_examples(lm, task, data[split], num_virtual_tokens=m, too_long=too_long)
+        measured[split] = measure(lm, task, encoded, applied, prompt, position=where, batch_size=batch_size)
+        for failure in measured[split].failures.values():
             raise failure
     return attribution_of(lm, applied, measured)
 

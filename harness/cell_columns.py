@@ -28,7 +28,7 @@ def column_figures(
     attribution: Attribution, baseline: Attribution | None, column: str, index: int, k: int = 10
 ) -> dict[str, Any]:
     """Return what a cell says about the column at ``index`` of its pass."""
-    values = {split: attribution.splits[split].values[:, index] for split in ("discovery", "heldout")}  # type: ignore[index]
+    values = {split: attribution.splits[split].values[:, index] for split in ("discovery", "heldout")}
     scored = {split: value[~np.isnan(value)] for split, value in values.items()}
     status, reason = _status(scored["discovery"], scored["heldout"])
     figures: dict[str, Any] = dict.fromkeys(FIGURES)

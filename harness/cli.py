@@ -157,7 +157,7 @@ def _config(arguments: argparse.Namespace) -> tuple[Config, Registry]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from skillneurons.run import run_config
+    from skillneurons.runner import run_config
 
     config, registry = _config(arguments)
     outcome = run_config(config, registry, dry_run=arguments.dry_run)

@@ -26,9 +26,6 @@ class Measurement(Protocol):
     @property
     def accuracy(self) -> Mapping[str, float | None]: ...
 
-    @property
-    def pass_key(self) -> str: ...
-
     def columns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]: ...
 
 
@@ -38,7 +35,7 @@ def ok_cell(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel, me
         status="ok",
         accuracy=measured.accuracy,
         columns=measured.columns(cell.columns),
-        pass_=measured.pass_key,
+        pass_=cell.key,
         **_identity(config, unit, cell, lm),
     )
 

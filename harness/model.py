@@ -64,7 +64,8 @@ class LanguageModel:
     @property
     def context_length(self) -> int:
         config = self.model.config
-        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 1 << 30))
+        length: Any = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 1 << 30)
+        return int(length)
 
     def text(self, prompt: str) -> str:
         """Return the exact text that is tokenised for a prompt (chat template included)."""

@@ -61,7 +61,8 @@ def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[
     log_probs = out.logits.float().log_softmax(-1).gather(2, padded[:, 1:, None])[..., 0]  # (B, longest - 1)
     lengths = torch.tensor([len(answer) for answer in answers], device=lm.device)
     real = torch.arange(1, longest, device=lm.device)[None] < lengths[:, None]
-    return total + (log_probs.double() * real).sum(dim=1)
+    rest: torch.Tensor = (log_probs.double() * real).sum(dim=1)
+    return total + rest
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +24,19 @@ from skillneurons.results import ResultsFolder, check_key, make_folder, write_at
 SAVED_SPLITS = ("discovery", "heldout")
 
 
-def write_pass(folder: ResultsFolder, key: str, attribution: Attribution) -> Path:
-    """Write a pass as one folder that appears whole; an unfinished one of the same key is replaced."""
+def write_pass(folder: ResultsFolder, key: str, attribution: Attribution, columns: Sequence[str]) -> Path:
+    """Write the named columns of a pass as one folder that appears whole; one of the same key is replaced.
+
+    All metrics of a unit are measured in one go but each keeps its own folder under its cell's key, so
+    that a cell's bytes do not depend on which other metrics were still missing when it was measured.
+    """
     target = folder.passes / check_key(key)
     draft = folder.passes / f".{key}.{uuid.uuid4().hex[:8]}.tmp"
     make_folder(draft)
     try:
-        write_atomic(draft / "examples.parquet", _examples_parquet(attribution))
+        write_atomic(draft / "examples.parquet", _examples_parquet(attribution, columns))
         for name, scores in (("scores", attribution.scores), ("heldout", attribution.heldout)):
-            arrays = {column: np.ascontiguousarray(score) for column, score in scores.items()}
+            arrays = {column: np.ascontiguousarray(scores[column]) for column in columns}
             write_atomic(draft / f"{name}.safetensors", save(arrays))
         if target.exists():
             shutil.rmtree(target)
@@ -42,7 +46,7 @@ def write_pass(folder: ResultsFolder, key: str, attribution: Attribution) -> Pat
     return target
 
 
-def _examples_parquet(attribution: Attribution) -> bytes:
+def _examples_parquet(attribution: Attribution, chosen: Sequence[str]) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -67,7 +71,9 @@ def _examples_parquet(attribution: Attribution) -> bytes:
                 columns[name].append(value)
         values.append(measured.values)
     table = pa.table(columns)
-    for i, name in enumerate(attribution.scores):
+    order = list(attribution.scores)
+    for name in chosen:
+        i = order.index(name)
         table = table.append_column(name, pa.array(np.concatenate([part[:, i] for part in values])))
     sink = io.BytesIO()
     parquet.write_table(table, sink, compression="zstd")

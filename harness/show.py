@@ -71,7 +71,7 @@ def _column(result: Result, column: str) -> str:
     for name in (column, f"{result.metric['name']}.{column}"):
         if name in result.columns:
             return name
-    raise unknown_name("column", column, result.columns)
+    raise unknown_name("column", name, result.columns)
 
 
 def _column_lines(name: str, figures: Mapping[str, Any], top: int) -> list[str]:

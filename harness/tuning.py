@@ -184,4 +184,4 @@ def tune_prompt(
     ]
     if not encoded[0] or not encoded[1]:
         raise UserError(f"task {task.name!r}: tuning needs examples to train on and to validate on")
-    return tune_on(lm, *encoded, start, TuningSettings(**settings), seed=seed, progress=progress)
+    return tune_on(lm, encoded[0], encoded[1], start, TuningSettings(**settings), seed=seed, progress=progress)

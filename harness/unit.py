@@ -16,9 +16,8 @@ from skillneurons.errors import CellError, ResultsError, SkillNeuronsError
 from skillneurons.inputs import EncodedExample, encode_examples
 from skillneurons.model import LanguageModel
 from skillneurons.passes import write_pass
-from skillneurons.plan import Unit, settings_of
+from skillneurons.plan import Unit
 from skillneurons.prompt import SoftPrompt, initial_prompt
-from skillneurons.results import content_key
 from skillneurons.run_context import RunContext
 from skillneurons.tuning import TuningSettings, tune_prompt
 from skillneurons.types import Metric, Split
@@ -29,12 +28,11 @@ MEASURED: tuple[Split, ...] = ("discovery", "heldout")
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What a unit found: accuracies, the pass with its baseline, and the metrics that failed."""
+    """What a unit found: accuracies, the scores with their baseline, and the metrics that failed."""
 
     accuracy: Mapping[str, float | None]
     attribution: Attribution
     baseline: Attribution | None
-    pass_key: str
     failures: Mapping[str, SkillNeuronsError]
     top_k: int
 
@@ -59,20 +57,16 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
         untuned = _untuned_accuracy(context, unit, lm, f"{label}: untuned prompt")
     attribution = attribution_of(lm, applied, tuned)
     value, stderr = accuracy(tuned["heldout"].encoded, tuned["heldout"].outputs)
-    payload = {
-        "cells": [cell.key for cell in unit.pending],
-        "settings": settings_of(context.config),
-        "prompt": unit.prompt_key,
-    }
-    pass_key = content_key(unit.data.task.name, f"s{unit.seed}", payload=payload)
-    write_pass(context.folder, pass_key, attribution)
+    failures = {**tuned["discovery"].failures, **tuned["heldout"].failures}
+    for cell in unit.pending:
+        if cell.metric.name not in failures:
+            write_pass(context.folder, cell.key, attribution, cell.columns)
     figures = {"untuned": value, "tuned": None} if prompt is None else {"untuned": untuned, "tuned": value}
     return UnitResult(
         accuracy={name: _scored(number) for name, number in {**figures, "stderr": stderr}.items()},
         attribution=attribution,
         baseline=baseline,
-        pass_key=pass_key,
-        failures={**tuned["discovery"].failures, **tuned["heldout"].failures},
+        failures=failures,
         top_k=context.config.attribution.top_k,
     )
 

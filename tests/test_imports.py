@@ -25,7 +25,7 @@ RANKS = (
     {"tuning", "attribution"},
     {"cell_columns", "passes", "finished_cell"},
     {"unit", "show"},
-    {"run"},
+    {"runner"},
     {"cli"},
     {"__main__"},
 )
@@ -77,8 +77,8 @@ def test_the_harness_imports_downwards(path: Path) -> None:
 
 
 def test_the_check_catches_an_import_upwards() -> None:
-    assert upward("errors", "from skillneurons.run import run") == ["skillneurons.run"]
-    assert upward("run", "import skillneurons.tasks.hans") == ["skillneurons.tasks.hans"]
+    assert upward("errors", "from skillneurons.runner import run") == ["skillneurons.runner"]
+    assert upward("runner", "import skillneurons.tasks.hans") == ["skillneurons.tasks.hans"]
     assert upward("errors", "from skillneurons import registry") == ["skillneurons.registry"]
 
 
@@ -137,7 +137,7 @@ def test_the_leaderboard_reads_results_only() -> None:
 
 
 def test_the_check_catches_a_leaderboard_that_runs() -> None:
-    assert not_results("import torch.nn\nfrom skillneurons.run import run") == ["torch.nn", "skillneurons.run"]
+    assert not_results("import torch.nn\nfrom skillneurons.runner import run") == ["torch.nn", "skillneurons.runner"]
 
 
 def loaded_by(code: str) -> set[str]:

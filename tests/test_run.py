@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-
 import skillneurons as sn
+import torch
 from skillneurons.cli import main
 from skillneurons.passes import read_scores
 from skillneurons.results import ResultsFolder
 
-STRANGER = '''
+STRANGER = """
 import skillneurons as sn
 
 def load(split, *, limit=None, seed=0):
@@ -35,7 +34,7 @@ def register_tasks(register):
 @sn.hookimpl
 def register_metrics(register):
     register(sn.Metric("thousands", lambda example, output: float(int(example.prompt.split()[1]) // 100)))
-'''
+"""
 FAST = ["--limit", "24", "--set", "prompt.steps=3", "--set", "prompt.num_virtual_tokens=3", "--device", "cpu"]
 
 
@@ -70,7 +69,9 @@ def test_a_local_folder_of_another_architecture_runs(
     assert "confidence.p_target" in table and "heuristics.heuristic_follows" in table
     found = cells(out)
     assert len(found) == 6 and {cell["status"] for cell in found.values()} == {"ok"}
-    assert (out / "board.md").is_file() and len(pd.read_csv(out / "board.csv")) == len(pd.read_parquet(out / "board.parquet"))
+    assert (out / "board.md").is_file() and len(pd.read_csv(out / "board.csv")) == len(
+        pd.read_parquet(out / "board.parquet")
+    )
 
 
 def test_all_three_kinds_of_task_run_and_get_every_row(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
@@ -124,9 +125,9 @@ def test_a_second_run_computes_nothing_and_a_changed_setting_only_its_cells(
     assert files(out) == before
     assert run_stranger(stranger, model_folder("qwen2"), out, "-M", "heuristics") == 0  # a metric added later
     added = set(cells(out)) - {Path(name).stem for name in before}
-    assert len(added) == 1 and {name: data for name, data in files(out).items() if name in before and "board" not in name} == {
-        name: data for name, data in before.items() if "board" not in name
-    }
+    assert len(added) == 1 and {
+        name: data for name, data in files(out).items() if name in before and "board" not in name
+    } == {name: data for name, data in before.items() if "board" not in name}
     prompts = set((out / "prompts").iterdir())
     assert len(prompts) == 1  # the later metric used the same prompt
     assert run_stranger(stranger, model_folder("qwen2"), out, "--set", "prompt.lr=0.5") == 0
@@ -135,7 +136,11 @@ def test_a_second_run_computes_nothing_and_a_changed_setting_only_its_cells(
 
 def test_the_same_seed_gives_the_same_bytes(stranger: str, model_folder: Callable[[str], Path], tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
-    assert run_stranger(stranger, model_folder("qwen2"), first) == run_stranger(stranger, model_folder("qwen2"), second) == 0
+    assert (
+        run_stranger(stranger, model_folder("qwen2"), first)
+        == run_stranger(stranger, model_folder("qwen2"), second)
+        == 0
+    )
     assert files(first) == files(second)
 
 
@@ -231,7 +236,9 @@ def test_a_damaged_prompt_is_tuned_again_and_said(
     assert files(out) == before
 
 
-def test_a_folder_that_cannot_be_written(stranger: str, model_folder: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written(
+    stranger: str, model_folder: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     assert run_stranger(stranger, model_folder("qwen2"), blocked / "runs") == 2

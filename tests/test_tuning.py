@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 
 import pytest
 import skillneurons as sn
@@ -46,15 +48,16 @@ def test_padded_loss_equals_the_plain_pass_example_by_example(tiny: sn.LanguageM
 
 def test_gradient_equals_finite_differences(qwen: sn.LanguageModel, parity: sn.Task) -> None:
     encoded = encode_examples(qwen, parity, parity_examples("train", 6), num_virtual_tokens=2)
-    virtual = initial_prompt(qwen, 2, seed=1).embeddings.clone().requires_grad_(True)
-    loss, _ = answer_loss(qwen, encoded, virtual, "append")
+    virtual = initial_prompt(qwen, 2, seed=1).embeddings.double().requires_grad_(True)
+    exact = replace(qwen, model=copy.deepcopy(qwen.model).double())
+    loss, _ = answer_loss(exact, encoded, virtual, "append")
     loss.backward()  # type: ignore[no-untyped-call]
     assert virtual.grad is not None
-    direction = torch.randn(virtual.shape, generator=torch.Generator().manual_seed(0))
-    step = 3e-3
+    direction = torch.randn(virtual.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    step = 1e-3
     with torch.no_grad():
-        ahead, _ = answer_loss(qwen, encoded, virtual + step * direction, "append")
-        behind, _ = answer_loss(qwen, encoded, virtual - step * direction, "append")
+        ahead, _ = answer_loss(exact, encoded, virtual + step * direction, "append")
+        behind, _ = answer_loss(exact, encoded, virtual - step * direction, "append")
     assert float((virtual.grad * direction).sum()) == pytest.approx(float(ahead - behind) / (2 * step), rel=0.01)
 
 

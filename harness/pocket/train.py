@@ -166,7 +166,7 @@ def train(out: Path, seed: int, minutes: float | None, steps: int, device: str, 
             batches[kind].max_filler = EARLY_FILLER if progress < EARLY else MAX_FILLER
             ids, filler, labels = (t.to(device) for t in next(streams[kind]))
             loss = answer_loss(model, ids, filler, labels, generator)
-            (loss * WEIGHT[kind]).backward()
+            (loss * WEIGHT[kind]).backward()  # type: ignore[no-untyped-call]
             smooth = losses[kind]
             losses[kind] = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
