@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from skillneurons.leaderboard.board import build_board, check_board
+
+LEADERBOARD = Path(__file__).parent.parent / "leaderboard"
+
+
+def test_the_committed_board_is_what_the_committed_cells_give() -> None:
+    board = build_board([LEADERBOARD / "pocket"])
+    assert not board.problems and len(board.rows) > 80
+    assert check_board(board, LEADERBOARD / "board", formats=("md", "csv")) == ""
+    assert {row["status"] for row in board.rows} == {"ok"}
+    for task, column in (
+        ("arithmetic", "labels.correct"),
+        ("hans", "heuristics.heuristic_follows"),
+        ("skillmix", "labels.shown_modus_ponens"),
+    ):
+        (row,) = [row for row in board.rows if (row["task"], row["column"]) == (task, column)]
+        assert row["heldout_top10_r"] >= 0.5 and row["n_heldout"] >= 200
