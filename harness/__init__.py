@@ -17,18 +17,23 @@ _EXPORTS = {
     "ConfigError": "errors",
     "DataError": "errors",
     "Example": "types",
+    "Grader": "types",
     "LanguageModel": "model",
     "Metric": "types",
     "ModelError": "errors",
     "Output": "types",
     "PearsonAccumulator": "statistics",
     "PluginError": "errors",
+    "PredictionForm": "types",
     "Result": "results",
     "ResultsError": "errors",
+    "Score": "types",
     "SoftPrompt": "prompt",
     "Task": "types",
     "UserError": "errors",
     "attribute": "attribution",
+    "choice_log_probs": "outputs",
+    "get_grader": "registry",
     "get_metric": "registry",
     "get_task": "registry",
     "hookimpl": "hookspecs",
@@ -47,19 +52,24 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Example",
+    "Grader",
     "LanguageModel",
     "Metric",
     "ModelError",
     "Output",
     "PearsonAccumulator",
     "PluginError",
+    "PredictionForm",
     "Result",
     "ResultsError",
+    "Score",
     "SoftPrompt",
     "Task",
     "UserError",
     "__version__",
     "attribute",
+    "choice_log_probs",
+    "get_grader",
     "get_metric",
     "get_task",
     "hookimpl",
@@ -86,14 +96,15 @@ if TYPE_CHECKING:
     )
     from skillneurons.hookspecs import hookimpl
     from skillneurons.model import LanguageModel, load_model
+    from skillneurons.outputs import choice_log_probs
     from skillneurons.prompt import SoftPrompt
-    from skillneurons.registry import get_metric, get_task, load_registry
+    from skillneurons.registry import get_grader, get_metric, get_task, load_registry
     from skillneurons.results import Result
     from skillneurons.runner import run
     from skillneurons.splits import split_by_group, stable_hash
     from skillneurons.statistics import PearsonAccumulator
     from skillneurons.tuning import tune_prompt
-    from skillneurons.types import Example, Metric, Output, Task
+    from skillneurons.types import Example, Grader, Metric, Output, PredictionForm, Score, Task
 
 
 def __getattr__(name: str) -> Any:

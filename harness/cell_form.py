@@ -61,6 +61,14 @@ def check_form(data: object) -> Mapping[str, Any]:
     _numbers(data["accuracy"], data["accuracy"], "accuracy")
     for name in data["columns"]:
         _check_column(_expect(data["columns"], name, dict, place="columns"), f"columns.{name}")
+    for score in _expect({"scores": [], **data}, "scores", list):
+        if not isinstance(score, Mapping):
+            raise ResultsError(f"scores holds {score!r}, not a score")
+        _expect(score, "name", str, place="scores")
+        _expect(score, "part", str, place="scores")
+        _numbers(score, ("value", "n"), f"scores.{score['name']}")
+    truncated = _expect({"truncated": {}, **data}, "truncated", dict)
+    _numbers(truncated, truncated, "truncated")
     if data["causal"]:
         _check_causal(data["causal"])
     if data["status"] == "failed":

@@ -17,6 +17,7 @@ from skillneurons.errors import SkillNeuronsError
 if TYPE_CHECKING:
     from skillneurons.config import Config
     from skillneurons.registry import Registry
+    from skillneurons.types import Example, Task
 
 EPILOG = "exit codes: 0 done; 1 some cell failed; 2 something to mend in the input"
 INTERRUPTED = 130
@@ -61,11 +62,31 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--neuron", metavar="N", help="one neuron's scores, as in L03.N0127")
     show.add_argument("--top", type=int, default=10, metavar="N", help="how many neurons (default: 10)")
     listing = command("list", _list, "list what is there")
-    listing.add_argument("what", choices=("tasks", "metrics", "attributions", "models"))
+    listing.add_argument("what", choices=("tasks", "metrics", "attributions", "graders", "models"))
     listing.add_argument("--json", action="store_true", help="as JSON, with every detail")
     plugin = command("plugins", _plugins, "list the plugins and where they come from")
     plugin.add_argument("what", choices=("list",))
     plugin.add_argument("--json", action="store_true", help="as JSON, with every detail")
+    score = command("score", _score, "score a predictions file as the task's authors do, without any model")
+    score.add_argument("task", metavar="TASK", help="a task, or a part of one")
+    score.add_argument("predictions", metavar="PREDICTIONS", help="a CSV, or JSON Lines (.jsonl)")
+    _evaluation_options(score)
+    score.add_argument("--partial", action="store_true", help="score what is there where predictions are missing")
+    score.add_argument("--detail", action="store_true", help="the figures of small parts too")
+    score.add_argument("--json", action="store_true", help="as JSON, with every detail")
+    score.add_argument("--graded", metavar="FILE", help="write what the grader said about each text (JSON Lines)")
+    predict = command("predict", _predict, "write a model's answers to a predictions file")
+    predict.add_argument("task", metavar="TASK", help="a task, or a part of one")
+    predict.add_argument("-m", "--model", required=True, metavar="MODEL", help="'pocket', a hub id, or a folder")
+    predict.add_argument("-o", "--output", required=True, metavar="FILE", help="a CSV, or JSON Lines (.jsonl)")
+    predict.add_argument("--prompt", metavar="DIR", help="a tuned prompt, as in runs/prompts/KEY (default: none)")
+    _evaluation_options(predict)
+    predict.add_argument(
+        "--generations", type=int, default=1, metavar="N", help="texts per example (default: 1, greedy)"
+    )
+    predict.add_argument("--temperature", type=float, metavar="T", help="of drawn texts (default: 0.7 for several)")
+    predict.add_argument("--seed", type=int, default=0, metavar="S", help="of drawn texts (default: 0)")
+    predict.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
     validate = command("validate", _validate, "check a config and name every fault at once")
     _config_options(validate)
     return parser
@@ -80,6 +101,13 @@ def _plugin_options() -> argparse.ArgumentParser:
     group.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="leave a plugin out")
     group.add_argument("--strict-plugins", action="store_true", help="exit 2 if a plugin cannot be loaded")
     return options
+
+
+def _evaluation_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--split", default="all", choices=("all", "discovery", "heldout"), help="of what is evaluated (default: all)")
+    add("--limit", type=int, metavar="N", help="at most N examples of each split")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in tasks.hans.path=FILE")
 
 
 def _config_options(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +214,74 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     print(board_text(board))
     _say([*board.problems, "written: " + ", ".join(map(str, paths))])
     return 1 if board.problems else 0
+
+
+def _evaluation(arguments: argparse.Namespace, models: Sequence[str] = ()) -> tuple[Config, Task, list[Example]]:
+    """Return the settings, the task with its options applied, and the examples it is evaluated on."""
+    from skillneurons.config import load_config
+    from skillneurons.evaluation import evaluated_examples
+    from skillneurons.task_setup import set_up
+
+    registry = _registry(arguments)
+    device = getattr(arguments, "device", None)
+    config = load_config(
+        overrides=arguments.set, models=models, tasks=[arguments.task], device=device, registry=registry, blank=True
+    )
+    options = config.tasks[arguments.task]
+    task = set_up(registry, arguments.task, options).task
+    examples = evaluated_examples(task, options, split=arguments.split, limit=arguments.limit, seed=config.data.seed)
+    return config, task, examples
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from skillneurons.evaluation import score_predictions, scores_json, scores_text, write_graded
+
+    _, task, examples = _evaluation(arguments)
+    scores, predictions = score_predictions(task, Path(arguments.predictions), examples, partial=arguments.partial)
+    print(scores_json(scores) if arguments.json else scores_text(scores, detail=arguments.detail))
+    if arguments.graded:
+        write_graded(Path(arguments.graded), predictions)
+    scored = len({one.example.id for one in predictions})
+    _say([f"{scored} of {len(examples)} examples have a prediction"])
+    return 0
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    config, task, examples = _evaluation(arguments, [arguments.model])
+
+    from skillneurons.model import load_model
+    from skillneurons.predict import predict
+    from skillneurons.predictions import write_predictions
+    from skillneurons.progress import Progress
+    from skillneurons.prompt import SoftPrompt
+
+    lm = load_model(arguments.model, device=config.device, **config.model.model_dump(exclude={"too_long"}))
+    prompt = SoftPrompt.from_pretrained(arguments.prompt) if arguments.prompt else None
+    total = len(examples) * arguments.generations
+    with Progress(0) as display, display.work(f"{arguments.task}: answers", total) as step:
+        predictions = predict(
+            lm,
+            task,
+            examples,
+            prompt,
+            generations=arguments.generations,
+            temperature=arguments.temperature,
+            seed=arguments.seed,
+            batch_size=config.attribution.batch_size,
+            too_long=config.model.too_long,
+            progress=step,
+        )
+    write_predictions(Path(arguments.output), task, predictions)
+    _say(
+        [
+            f"written: {arguments.output} ({len(predictions)} answers); score it with: skillneurons score {arguments.task}"
+        ]
+    )
+    return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:

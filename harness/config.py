@@ -172,16 +172,21 @@ def load_config(
     output: str | None = None,
     plugins: Sequence[str] = (),
     registry: Registry | None = None,
+    blank: bool = False,
 ) -> Config:
     """Return the config of a file (or built-in name), changed by lists and by ``KEY=VALUE`` overrides.
 
-    ``tasks`` chooses tasks and keeps the options the file gives them. With a ``registry`` the names of
-    tasks, metrics and task options are checked too. Raise one ConfigError that lists every fault.
+    ``tasks`` chooses tasks and keeps the options the file gives them; ``blank`` begins with the defaults
+    alone instead of a file. With a ``registry`` the names of tasks, metrics and task options are checked
+    too. Raise one ConfigError that lists every fault.
     """
-    path = config_file(source)
-    values, lines = read_yaml(path)
-    file = path.name if source in (None, *BUILT_IN) else str(path)
-    places = {"": file} | {key: f"{file}:{line}" for key, line in lines.items()}
+    values: dict[str, Any] = {}
+    places = {"": "command line"}
+    if not blank:
+        path = config_file(source)
+        values, lines = read_yaml(path)
+        file = path.name if source in (None, *BUILT_IN) else str(path)
+        places = {"": file} | {key: f"{file}:{line}" for key, line in lines.items()}
     lists = {"models": models, "metrics": metrics, "seeds": seeds, "plugins": plugins}
     values |= {key: list(given) for key, given in lists.items() if given}
     single = {"limit": limit, "device": device, "output": output}

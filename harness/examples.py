@@ -18,8 +18,10 @@ from skillneurons.results import canonical_json
 from skillneurons.types import SPLITS, Example, Split, Task
 
 
-def load_split(task: Task, split: Split, *, limit: int, seed: int, options: Mapping[str, Any]) -> tuple[Example, ...]:
-    """Load one split, at most ``limit`` examples, and check each of them."""
+def load_split(
+    task: Task, split: Split, *, limit: int | None, seed: int, options: Mapping[str, Any]
+) -> tuple[Example, ...]:
+    """Load one split, at most ``limit`` examples (None: as many as the task gives), and check each of them."""
     try:
         examples = tuple(task.load(split, limit=limit, seed=seed, **options))
     except SkillNeuronsError:

@@ -6,6 +6,7 @@ import platform
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,7 @@ from skillneurons.config import Config
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.plan import PlannedCell, Unit, settings_of
 from skillneurons.results import Result
+from skillneurons.types import Score
 
 if TYPE_CHECKING:
     from skillneurons.model import LanguageModel
@@ -26,6 +28,12 @@ class Measurement(Protocol):
     @property
     def accuracy(self) -> Mapping[str, float | None]: ...
 
+    @property
+    def scores(self) -> Sequence[Score]: ...
+
+    @property
+    def truncated(self) -> Mapping[str, int]: ...
+
     def columns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]: ...
 
 
@@ -36,6 +44,8 @@ def ok_cell(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel, me
         accuracy=measured.accuracy,
         columns=measured.columns(cell.columns),
         pass_=cell.key,
+        scores=[asdict(score) for score in measured.scores],
+        truncated=measured.truncated,
         **_identity(config, unit, cell, lm),
     )
 
@@ -73,6 +83,11 @@ def _identity(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel |
             "data_hash": unit.data.hash,
             "options": dict(unit.data.options),
             "chance": task.chance,
+            "form": task.form,
+            "source": task.source,
+            "licence": task.licence,
+            "tuned_on": unit.data.tuned_on,
+            "grader": unit.data.grader,
         },
         "metric": {
             "name": cell.metric.name,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from skillneurons.types import Metric, Task
+    from skillneurons.types import Grader, Metric, Task
 
 PROJECT = "skillneurons"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -28,6 +28,11 @@ def register_metrics(register: Callable[[Metric], None]) -> None:
 @hookspec
 def register_attributions(register: Callable[[str, Callable[..., Any]], None]) -> None:
     """Call ``register(name, factory)`` where ``factory(n_neurons, n_columns)`` makes an accumulator."""
+
+
+@hookspec
+def register_graders(register: Callable[[Grader], None]) -> None:
+    """Call ``register(Grader(...))`` once for every grader that the plugin brings."""
 
 
 @hookspec

@@ -17,7 +17,10 @@ from skillneurons.types import Example, Task
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """Token ids of an example: its input, its target, and each of its choices."""
+    """Token ids of an example: its input, its target, and each of its choices.
+
+    ``room_for_dialogue`` is how many tokens the input of a second turn may have (0: the task has none).
+    """
 
     index: int
     example: Example
@@ -26,6 +29,7 @@ class EncodedExample:
     target: tuple[int, ...]
     choices: tuple[tuple[int, ...], ...] | None
     truncated: bool = False
+    room_for_dialogue: int = 0
 
 
 def encode_examples(
@@ -56,6 +60,10 @@ def encode_examples(
             )
         answer = max(len(row.target), task.max_new_tokens if task.kind != "choice" else 0)
         room = lm.context_length - num_virtual_tokens - answer
+        request = task.follow_up(example, "") if task.follow_up is not None else None
+        if request is not None:  # the second turn holds the first text and the request too
+            row = replace(row, room_for_dialogue=room)
+            room -= task.max_new_tokens + len(lm.encode(lm.dialogue((example.prompt, "", request)))) - len(row.ids)
         encoded.append(_fitted(lm, task, row, room, too_long))
     return encoded
 

@@ -11,14 +11,22 @@ from skillneurons.registry import Registry
 
 
 def listing(what: str, registry: Registry, *, as_json: bool = False) -> str:
-    """Return the list of ``tasks``, ``metrics``, ``attributions`` or ``models``."""
-    rows = {"tasks": _tasks, "metrics": _metrics, "attributions": _attributions, "models": _models}[what](registry)
+    """Return the list of ``tasks``, ``metrics``, ``attributions``, ``graders`` or ``models``."""
+    listed = {
+        "tasks": _tasks,
+        "metrics": _metrics,
+        "attributions": _attributions,
+        "graders": _graders,
+        "models": _models,
+    }
+    rows = listed[what](registry)
     if as_json:
         return json.dumps(rows, indent=2, sort_keys=True)
     shown = {
-        "tasks": ("name", "version", "kind", "chance", "plugin", "description"),
+        "tasks": ("name", "version", "kind", "form", "chance", "plugin", "description"),
         "metrics": ("name", "version", "plugin", "description"),
         "attributions": ("name", "plugin"),
+        "graders": ("name", "version", "synthetic", "plugin", "description"),
         "models": ("name", "description"),
     }[what]
     return _table(rows, shown)
@@ -30,7 +38,7 @@ def plugin_listing(registry: Registry, *, as_json: bool = False) -> str:
     if as_json:
         return json.dumps(rows, indent=2, sort_keys=True)
     for row in rows:
-        names = [*row["tasks"], *row["metrics"], *row["attributions"]]
+        names = [*row["tasks"], *row["metrics"], *row["attributions"], *row["graders"]]
         row["registers"] = row["error"] or ", ".join(names)
         row["place"] = f"{row['file']}:{row['line']}" if row["line"] else row["file"]
     return _table(rows, ("name", "version", "kind", "status", "registers", "place"))
@@ -45,6 +53,9 @@ def _tasks(registry: Registry) -> list[dict[str, Any]]:
                 "name": name,
                 "version": task.version,
                 "kind": task.kind,
+                "form": task.form,
+                "sizes": dict(task.sizes),
+                "subtasks": list(task.subtasks),
                 "source": task.source,
                 "licence": task.licence,
                 "chance": task.chance,
@@ -77,6 +88,21 @@ def _metrics(registry: Registry) -> list[dict[str, Any]]:
 
 def _attributions(registry: Registry) -> list[dict[str, Any]]:
     return [{"name": name, "plugin": found.plugin.name} for name, found in sorted(registry.attributions.items())]
+
+
+def _graders(registry: Registry) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "version": found.value.version,
+            "synthetic": found.value.synthetic,
+            "options": dict(found.value.options),
+            "description": found.value.description,
+            "plugin": found.plugin.name,
+            "file": found.plugin.file,
+        }
+        for name, found in sorted(registry.graders.items())
+    ]
 
 
 def _models(registry: Registry) -> list[dict[str, Any]]:

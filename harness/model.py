@@ -69,9 +69,13 @@ class LanguageModel:
 
     def text(self, prompt: str) -> str:
         """Return the exact text that is tokenised for a prompt (chat template included)."""
+        return self.dialogue((prompt,))
+
+    def dialogue(self, turns: Sequence[str]) -> str:
+        """Return the exact text of a dialogue that the user begins and ends; without a template, a line per turn."""
         if not self.uses_chat_template:
-            return prompt
-        messages = [{"role": "user", "content": prompt}]
+            return "\n".join(turns)
+        messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
         return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     def encode(self, text: str) -> list[int]:

@@ -1,51 +1,26 @@
-"""What a frozen model answers: log-probabilities of given answers, and greedy continuations.
+"""What a frozen model answers: log-probabilities of given answers, and its own texts, graded.
 
 The sequence is ``[input][soft prompt][answer]`` (or the prompt first, or none). The input and the
 prompt run once; every answer is then scored, or generated, on the cached keys and values. Rows of a
 batch have inputs of equal length, so no position is padded before the answer; answers of different
 length are padded on the right, where a causal model does not look.
+
+A task with a second turn gets its first text back with the request that follows; the answer to that is
+what counts, and confidences of generated tokens are of that answer. Activations are those of the first turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from skillneurons.activations import ActivationRecorder
-from skillneurons.errors import CellError, SkillNeuronsError
-from skillneurons.inputs import EncodedExample
+from skillneurons.generation import Prefix, Sampling, generate, run_prefix, second_turn
+from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
 from skillneurons.model import LanguageModel
 from skillneurons.prompt import SoftPrompt
-from skillneurons.types import Output, Task
-
-
-@dataclass(slots=True)
-class Prefix:
-    """Input and prompt after their forward pass: the cache, its length, and the next token's logits."""
-
-    cache: Any
-    length: int
-    log_probs: torch.Tensor  # (B, vocabulary), nats
-
-
-def input_embeddings(lm: LanguageModel, ids: torch.Tensor, prompt: SoftPrompt | None) -> torch.Tensor:
-    """Return the embeddings of input and prompt in their order, shape (B, T + m, d_model)."""
-    embedded = lm.embed(ids)
-    if prompt is None:
-        return embedded
-    virtual = prompt.embeddings.to(embedded.device, embedded.dtype).expand(ids.shape[0], -1, -1)
-    order = (embedded, virtual) if prompt.placement == "append" else (virtual, embedded)
-    return torch.cat(order, dim=1)
-
-
-def run_prefix(lm: LanguageModel, rows: Sequence[EncodedExample], prompt: SoftPrompt | None) -> Prefix:
-    """Run inputs of equal length and the prompt; the vocabulary projection runs on the last row only."""
-    ids = torch.tensor([row.ids for row in rows], device=lm.device)
-    embeddings = input_embeddings(lm, ids, prompt)
-    out = lm.model(inputs_embeds=embeddings, use_cache=True, logits_to_keep=1)
-    return Prefix(out.past_key_values, embeddings.shape[1], out.logits[:, -1].float().log_softmax(-1))
+from skillneurons.task_setup import grade_text, is_correct
+from skillneurons.types import Example, Output, Task
 
 
 def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -65,44 +40,7 @@ def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[
     return total + rest
 
 
-@dataclass(slots=True)
-class Continuation:
-    """A greedy continuation: its tokens, their summed log-probability, and means over them."""
-
-    ids: list[int]
-    log_prob: float
-    margin: float
-    entropy: float
-
-
-def generate(lm: LanguageModel, prefix: Prefix, max_new_tokens: int) -> list[Continuation]:
-    """Continue each row greedily until its end of text or ``max_new_tokens``; uses the cache up."""
-    eos = lm.tokenizer.eos_token_id
-    log_probs, steps = prefix.log_probs, []
-    alive = torch.ones(log_probs.shape[0], dtype=torch.bool, device=log_probs.device)
-    for step in range(max_new_tokens):
-        top = log_probs.topk(2, dim=-1)
-        token = top.indices[:, 0]
-        entropy = -(log_probs.exp() * log_probs).nan_to_num(0.0).sum(-1)
-        margin = top.values[:, 0].exp() - top.values[:, 1].exp()
-        steps.append((token, top.values[:, 0], margin, entropy, alive))
-        if eos is not None:
-            alive = alive & (token != eos)
-        if not alive.any() or step + 1 == max_new_tokens:
-            break
-        out = lm.model(input_ids=token[:, None], past_key_values=prefix.cache, use_cache=True, logits_to_keep=1)
-        log_probs = out.logits[:, -1].float().log_softmax(-1)
-    tokens, chosen, margins, entropies, lives = (torch.stack(column, 1).cpu() for column in zip(*steps, strict=True))
-    n = lives.sum(1)
-    means = [(values.double() * lives).sum(1) / n for values in (margins, entropies)]
-    sums = (chosen.double() * lives).sum(1)
-    return [
-        Continuation(tokens[i, : n[i]].tolist(), float(sums[i]), float(means[0][i]), float(means[1][i]))
-        for i in range(len(n))
-    ]
-
-
-def _choice_outputs(lm: LanguageModel, task: Task, rows: Sequence[EncodedExample], prefix: Prefix) -> list[Output]:
+def _choice_outputs(lm: LanguageModel, rows: Sequence[EncodedExample], prefix: Prefix) -> list[Output]:
     counts = {len(row.choices or ()) for row in rows}
     scores = torch.full((len(rows), max(counts)), float("-inf"), dtype=torch.float64)
     for c in range(max(counts)):
@@ -121,7 +59,7 @@ def _choice_outputs(lm: LanguageModel, task: Task, rows: Sequence[EncodedExample
         outputs.append(
             Output(
                 text=choices[best],
-                correct=_correct(task, row, choices[best], {}),
+                correct=is_correct(row.example, choices[best], {}),
                 target_log_prob=float(values[target]),
                 choice_log_probs=tuple(values.tolist()),
                 predicted=choices[best],
@@ -134,44 +72,42 @@ def _choice_outputs(lm: LanguageModel, task: Task, rows: Sequence[EncodedExample
     return outputs
 
 
-def _correct(task: Task, row: EncodedExample, text: str, labels: dict[str, float]) -> float:
-    if "correct" in labels:
-        return float(labels["correct"])
-    return float(text.strip() == row.example.target.strip())
-
-
-def _text_outputs(lm: LanguageModel, task: Task, rows: Sequence[EncodedExample], prefix: Prefix) -> list[Output]:
+def _text_outputs(
+    lm: LanguageModel,
+    task: Task,
+    rows: Sequence[EncodedExample],
+    prefix: Prefix,
+    prompt: SoftPrompt | None,
+    sampling: Sampling | None,
+) -> list[Output]:
     targets = score_answers(lm, prefix, [row.target for row in rows]).tolist()
+    written = generate(lm, prefix, task.max_new_tokens, rows, sampling)
+    texts = [lm.decode(one.ids) for one in written]
+    if task.follow_up is not None:
+        requests = [task.follow_up(row.example, text) for row, text in zip(rows, texts, strict=True)]
+        asked = [i for i, request in enumerate(requests) if request is not None]
+        if asked:
+            turns = [(rows[i].example.prompt, texts[i], str(requests[i])) for i in asked]
+            again = run_prefix(lm, second_turn(lm, [rows[i] for i in asked], turns), prompt)
+            revised = generate(lm, again, task.max_new_tokens, [rows[i] for i in asked], sampling)
+            for i, one in zip(asked, revised, strict=True):
+                written[i], texts[i] = one, lm.decode(one.ids)
     outputs = []
-    for row, target, written in zip(rows, targets, generate(lm, prefix, task.max_new_tokens), strict=True):
-        text = lm.decode(written.ids)
-        labels = _graded(task, row, text)
+    for row, target, one, text in zip(rows, targets, written, texts, strict=True):
+        labels = grade_text(task, row.example, text)
         outputs.append(
             Output(
                 text=text,
-                correct=_correct(task, row, text, labels),
+                correct=is_correct(row.example, text, labels),
                 target_log_prob=float(target),
                 n_target_tokens=len(row.target),
-                predicted_log_prob=written.log_prob,
-                margin=written.margin,
-                entropy=written.entropy,
+                predicted_log_prob=one.log_prob,
+                margin=one.margin,
+                entropy=one.entropy,
                 labels=labels,
             )
         )
     return outputs
-
-
-def _graded(task: Task, row: EncodedExample, text: str) -> dict[str, float]:
-    if task.grade is None:
-        return {}
-    try:
-        return {name: float(value) for name, value in task.grade(row.example, text).items()}
-    except SkillNeuronsError:
-        raise
-    except Exception as error:
-        raise CellError(
-            f"task {task.name!r}: grade failed on example {row.example.id!r}: {type(error).__name__}: {error}"
-        ) from error
 
 
 @torch.inference_mode()
@@ -181,18 +117,39 @@ def answer(
     rows: Sequence[EncodedExample],
     prompt: SoftPrompt | None,
     recorder: ActivationRecorder | None = None,
+    sampling: Sampling | None = None,
 ) -> tuple[list[Output], torch.Tensor | None]:
     """Return the outputs of a batch of equal length and, with a recorder, its activations.
 
-    Activations have shape (batch, n_layers * d_ff) and are read before any answer token runs.
+    Activations have shape (batch, n_layers * d_ff) and are read before any answer token runs. Texts are
+    greedy unless ``sampling`` says otherwise.
     """
     prefix = run_prefix(lm, rows, prompt)
     activations = recorder.take() if recorder else None
     if recorder:
         recorder.enabled = False
     try:
-        outputs = (_choice_outputs if task.kind == "choice" else _text_outputs)(lm, task, rows, prefix)
+        if task.kind == "choice":
+            outputs = _choice_outputs(lm, rows, prefix)
+        else:
+            outputs = _text_outputs(lm, task, rows, prefix, prompt, sampling)
     finally:
         if recorder:
             recorder.enabled = True
     return outputs, activations
+
+
+def choice_log_probs(
+    lm: LanguageModel, prompts: Sequence[str], choices: Sequence[str], *, batch_size: int = 16
+) -> list[tuple[float, ...]]:
+    """Return the summed log-probability (nats) of each choice after each prompt, without any soft prompt.
+
+    Prompts go through the model's chat template where it uses one; rows stand in the prompts' order.
+    """
+    examples = [Example(str(i), prompt, choices[0], choices=tuple(choices)) for i, prompt in enumerate(prompts)]
+    task = Task("choice_log_probs", "1", lambda split: examples, kind="choice")
+    found: dict[int, tuple[float, ...]] = {}
+    for rows in equal_length_batches(encode_examples(lm, task, examples, num_virtual_tokens=0), batch_size):
+        outputs, _ = answer(lm, task, rows, None)
+        found |= {row.index: output.choice_log_probs or () for row, output in zip(rows, outputs, strict=True)}
+    return [found[i] for i in range(len(examples))]

@@ -18,6 +18,7 @@ from skillneurons.examples import data_hash, load_splits
 from skillneurons.model_source import resolve
 from skillneurons.registry import Registry
 from skillneurons.results import ResultsFolder, content_key
+from skillneurons.task_setup import set_up
 from skillneurons.types import SPLITS, Example, Metric, Split, Task
 
 POSITIONS = ("last", "mean", "input_last")
@@ -33,6 +34,8 @@ class TaskData:
     source_hash: str
     splits: Mapping[Split, Sequence[Example]] = field(default_factory=dict)
     hash: str | None = None
+    grader: Mapping[str, Any] | None = None
+    tuned_on: str = ""
     error: SkillNeuronsError | None = None
 
     @property
@@ -102,13 +105,13 @@ def check_settings(config: Config) -> None:
 
 def load_task_data(config: Config, registry: Registry, name: str, options: Mapping[str, Any]) -> TaskData:
     """Load a task's splits; an error of its data comes back inside, so that other tasks go on."""
-    task = registry.task(name)
     source_hash = registry.source_hash("task", name)
     try:
-        splits = load_splits(task, split_sizes(config), seed=config.data.seed, options=options)
+        ready = set_up(registry, name, options)
+        splits = load_splits(ready.task, split_sizes(config), seed=config.data.seed, options=options)
     except SkillNeuronsError as error:
-        return TaskData(task, options, source_hash, error=error)
-    return TaskData(task, options, source_hash, splits, data_hash(splits))
+        return TaskData(registry.task(name), options, source_hash, error=error)
+    return TaskData(ready.task, options, source_hash, splits, data_hash(splits), ready.grader, ready.tuned_on)
 
 
 def plan(config: Config, registry: Registry, folder: ResultsFolder) -> list[Unit]:
@@ -149,6 +152,7 @@ def _unit(
             "source_hash": data.source_hash,
             "options": dict(data.options),
             "data_hash": data.hash,
+            "grader": data.grader,
         },
         "seed": seed,
     }

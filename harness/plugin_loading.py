@@ -27,10 +27,13 @@ BUILTINS = (
     "skillneurons.tasks.arithmetic",
     "skillneurons.tasks.hans",
     "skillneurons.tasks.skillmix",
+    "skillneurons.tasks.skillmix_rules",
     "skillneurons.plugins.confidence",
     "skillneurons.plugins.labels",
     "skillneurons.plugins.heuristics",
     "skillneurons.plugins.pearson",
+    "skillneurons.plugins.grader_judge",
+    "skillneurons.plugins.grader_api",
 )
 
 
@@ -51,6 +54,7 @@ class PluginRecord:
     tasks: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     attributions: tuple[str, ...] = ()
+    graders: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

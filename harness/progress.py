@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 class Progress:
-    """A bar over all cells and one over the work in hand; shows nothing unless ``enabled`` on a terminal."""
+    """A bar over all cells (if any) and one over the work in hand; shows nothing unless ``enabled`` on a terminal."""
 
     def __init__(self, n_cells: int, *, enabled: bool = True) -> None:
         from rich.console import Console
@@ -23,9 +23,9 @@ class Progress:
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
-            disable=not (enabled and self._console.is_terminal and n_cells > 0),
+            disable=not (enabled and self._console.is_terminal),
         )
-        self._cells = self._bars.add_task("cells", total=n_cells)
+        self._cells = self._bars.add_task("cells", total=n_cells, visible=n_cells > 0)
 
     def __enter__(self) -> Progress:
         self._bars.start()

@@ -7,20 +7,22 @@ twice is an error of the second plugin that names both.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pluggy
 from skillneurons import hookspecs
 from skillneurons.errors import PluginError, UnknownNameError, unknown_name
 from skillneurons.plugin_loading import PluginRecord, broken, import_source, located, sources
-from skillneurons.types import KINDS, Metric, Task
+from skillneurons.types import KINDS, Grader, Metric, Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
-HOOKS = ("register_tasks", "register_metrics", "register_attributions", "cell_finished")
+HOOKS = ("register_tasks", "register_metrics", "register_attributions", "register_graders", "cell_finished")
+KINDS_OF_NAMES = ("tasks", "metrics", "attributions", "graders")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,39 @@ class Registry:
     tasks: dict[str, Registered] = field(default_factory=dict)
     metrics: dict[str, Registered] = field(default_factory=dict)
     attributions: dict[str, Registered] = field(default_factory=dict)
+    graders: dict[str, Registered] = field(default_factory=dict)
     records: tuple[PluginRecord, ...] = ()
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT), repr=False)
 
     def task(self, name: str) -> Task:
-        """Return a task by name; raise UnknownNameError with the nearest name."""
-        value: Task = self._find("task", name, self.tasks).value
+        """Return a task, or a part of one (``arithmetic/2_digit_addition``), by name.
+
+        A part is the task with the options that the part fixes; raise UnknownNameError with the nearest name.
+        """
+        value: Task = self._find_task(name).value
+        return value
+
+    def _find_task(self, name: str) -> Registered:
+        whole, _, part = name.partition("/")
+        if name in self.tasks or whole not in self.tasks or not part:
+            parts = [f"{task}/{one}" for task, found in self.tasks.items() for one in found.value.subtasks]
+            return self._find("task", name, self.tasks, parts)
+        found = self.tasks[whole]
+        task: Task = found.value
+        if part not in task.subtasks:
+            raise unknown_name(f"part of task {whole!r}", part, task.subtasks)
+        fixed = task.subtasks[part]
+        options = {option: default for option, default in task.options.items() if option not in fixed}
+        functions: dict[str, Any] = {
+            field: partial(function, **fixed)
+            for field in ("load", "tuned_on", "fit")
+            if (function := getattr(task, field)) is not None
+        }
+        return replace(found, value=replace(task, name=name, options=options, subtasks={}, **functions))
+
+    def grader(self, name: str) -> Grader:
+        """Return a grader by name; raise UnknownNameError with the nearest name."""
+        value: Grader = self._find("grader", name, self.graders).value
         return value
 
     def metric(self, name: str) -> Metric:
@@ -57,8 +86,9 @@ class Registry:
         return value
 
     def source_hash(self, kind: str, name: str) -> str:
-        """Return the source hash of the plugin that brought a ``task`` or a ``metric``."""
-        found = self._find(kind, name, self.tasks if kind == "task" else self.metrics)
+        """Return the source hash of the plugin that brought a ``task``, a ``metric`` or a ``grader``."""
+        known = {"metric": self.metrics, "grader": self.graders}
+        found = self._find_task(name) if kind == "task" else self._find(kind, name, known[kind])
         return found.plugin.source_hash or ""
 
     @property
@@ -85,10 +115,11 @@ class Registry:
                 )
         return complaints
 
-    def _find(self, kind: str, name: str, known: Mapping[str, Registered]) -> Registered:
+    def _find(self, kind: str, name: str, known: Mapping[str, Registered], parts: Sequence[str] = ()) -> Registered:
         if name in known:
             return known[name]
-        error = unknown_name(kind, name, known)
+        near = difflib.get_close_matches(name, [*known, *parts], n=1)
+        error = unknown_name(kind, name, [*known, *(part for part in parts if part in near)])
         if self.warnings:
             raise UnknownNameError(f"{error}; perhaps it is of a broken plugin: {'; '.join(self.warnings)}")
         raise error
@@ -113,6 +144,9 @@ def load_registry(plugins: Sequence[str] = (), blocked: Sequence[str] = (), stri
             record = broken(record, error)
         records.append(record)
     registry.records = tuple(records)
+    absent = [name for name in blocked if name not in {record.name for record in records}]
+    if absent:
+        raise unknown_name("plugin", absent[0], {record.name for record in records})
     if strict and registry.warnings:
         raise PluginError("\n".join(registry.warnings))
     return registry
@@ -139,28 +173,34 @@ def _register(registry: Registry, plugin: Any, record: PluginRecord) -> PluginRe
         raise
     if not any(added.values()) and "cell_finished" not in hooks:
         raise PluginError(f"registers nothing: {', '.join(hooks)} never called register(...)")
-    tasks, metrics, attributions = (tuple(added[kind]) for kind in ("tasks", "metrics", "attributions"))
-    record = replace(record, tasks=tasks, metrics=metrics, attributions=attributions)
+    names: dict[str, Any] = {kind: tuple(added[kind]) for kind in KINDS_OF_NAMES}
+    record = replace(record, **names)
     for kind, found in added.items():
         getattr(registry, kind).update({name: Registered(value, record) for name, value in found.items()})
     return record
 
 
-def _implemented(registry: Registry, plugin: Any) -> list[str]:
-    hooks = [name for name in HOOKS if registry.manager.parse_hookimpl_opts(plugin, name) is not None]
-    for name in HOOKS:
-        if name not in hooks and callable(getattr(plugin, name, None)):
-            raise PluginError(f"{name} is not marked as a hook; put @skillneurons.hookimpl above it")
+def _implemented(registry: Registry, plugin: Any) -> dict[str, Callable[..., None]]:
+    """Return the plugin's functions by the hook that each implements (by its name, or by ``specname``)."""
+    hooks: dict[str, Callable[..., None]] = {}
     for name in dir(plugin):
         options = registry.manager.parse_hookimpl_opts(plugin, name)
-        if options is not None and name not in HOOKS and not options.get("specname"):
-            raise PluginError(str(unknown_name("hook", name, HOOKS)))
-    return hooks
+        if options is None:
+            if name in HOOKS and callable(getattr(plugin, name)):
+                raise PluginError(f"{name} is not marked as a hook; put @skillneurons.hookimpl above it")
+            continue
+        hook = options.get("specname") or name
+        if hook not in HOOKS:
+            raise PluginError(str(unknown_name("hook", hook, HOOKS)))
+        hooks[hook] = getattr(plugin, name)
+    return {hook: hooks[hook] for hook in HOOKS if hook in hooks}
 
 
-def _collect(registry: Registry, plugin: Any, record: PluginRecord, hooks: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _collect(
+    registry: Registry, plugin: Any, record: PluginRecord, hooks: Mapping[str, Callable[..., None]]
+) -> dict[str, dict[str, Any]]:
     """Call the plugin's registering hooks and return what it registers, checked, by kind and name."""
-    added: dict[str, dict[str, Any]] = {"tasks": {}, "metrics": {}, "attributions": {}}
+    added: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS_OF_NAMES}
 
     def add(kind: str, name: str, value: Any) -> None:
         before = getattr(registry, kind).get(name)
@@ -176,11 +216,11 @@ def _collect(registry: Registry, plugin: Any, record: PluginRecord, hooks: Seque
         "register_tasks": lambda task: add("tasks", _checked_task(task).name, task),
         "register_metrics": lambda metric: add("metrics", _checked_metric(metric).name, metric),
         "register_attributions": lambda name, factory: add("attributions", *_checked_attribution(name, factory)),
+        "register_graders": lambda grader: add("graders", _checked_grader(grader).name, grader),
     }
     for hook, registrar in registrars.items():
         if hook in hooks:
-            function = getattr(plugin, hook)
-            function(registrar)
+            hooks[hook](registrar)
     return added
 
 
@@ -209,9 +249,24 @@ def _checked_task(task: Any) -> Task:
         raise PluginError(f"task {task.name!r}: kind {task.kind!r} must be one of {', '.join(KINDS)}")
     if not callable(task.load):
         raise PluginError(f"task {task.name!r}: load must be a function, got {type(task.load).__name__}")
-    if task.kind == "generation" and task.grade is None:
-        raise PluginError(f"task {task.name!r}: a generation task needs grade(example, text)")
+    if (task.rubric is None) != (task.marks is None):
+        raise PluginError(f"task {task.name!r}: rubric and marks go together; give both or neither")
+    if task.kind == "generation" and task.grade is None and task.rubric is None:
+        raise PluginError(f"task {task.name!r}: a generation task needs grade(example, text), or rubric and marks")
+    if task.follow_up is not None and task.kind == "choice":
+        raise PluginError(f"task {task.name!r}: a choice has no second turn; leave follow_up out")
+    for part in task.subtasks:
+        _checked_name("subtask", part)
     return task
+
+
+def _checked_grader(grader: Any) -> Grader:
+    if not isinstance(grader, Grader):
+        raise PluginError(f"register_graders: register takes a skillneurons.Grader, got {type(grader).__name__}")
+    _checked_name("grader", grader.name)
+    if not callable(grader.make):
+        raise PluginError(f"grader {grader.name!r}: make must be a function, got {type(grader.make).__name__}")
+    return grader
 
 
 def _checked_metric(metric: Any) -> Metric:
@@ -234,6 +289,11 @@ def _registry_of(plugins: tuple[str, ...]) -> Registry:
 def get_task(name: str, plugins: Sequence[str] = ()) -> Task:
     """Return a task of the built-ins, the installed plugins and ``plugins`` (files, folders, modules)."""
     return _registry_of(tuple(plugins)).task(name)
+
+
+def get_grader(name: str, plugins: Sequence[str] = ()) -> Grader:
+    """Return a grader of the built-ins, the installed plugins and ``plugins`` (files, folders, modules)."""
+    return _registry_of(tuple(plugins)).grader(name)
 
 
 def get_metric(name: str, plugins: Sequence[str] = ()) -> Metric:

@@ -18,8 +18,8 @@ import math
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,8 @@ class Result:
     """One finished cell: what one metric says about one model, task and seed.
 
     The fields are those of ``cells/<key>.json``, where ``pass_`` is called ``pass``. ``columns`` maps
-    each full column name to its figures (r without unit, None = not scored or not run).
+    each full column name to its figures (r without unit, None = not scored or not run). ``scores`` are the
+    task's own figures over discovery and heldout, with the tuned prompt; ``truncated`` counts inputs that were cut.
     """
 
     key: str
@@ -139,17 +140,20 @@ class Result:
     columns: Mapping[str, Mapping[str, Any]]
     causal: Mapping[str, Any] | None = None
     error: Mapping[str, str] | None = None
+    scores: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    truncated: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the cell as plain JSON types, NaN as None."""
-        content = {field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)}
+        content = {one.name.rstrip("_"): getattr(self, one.name) for one in fields(self)}
         return {"schema_version": SCHEMA_VERSION, **_plain(content, "cell")}
 
     @classmethod
     def from_json(cls, data: object) -> Result:
         """Return the cell that ``to_json`` gave; raise ResultsError with the first thing that is wrong."""
         checked = check_form(data)
-        return cls(**{field.name: checked[field.name.rstrip("_")] for field in fields(cls)})
+        names = {one.name: one.name.rstrip("_") for one in fields(cls)}
+        return cls(**{field: checked[name] for field, name in names.items() if name in checked})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ def show_cell(
     lines = _header(result)
     if result.status == "failed":
         return "\n".join([*lines, f"failed: {(result.error or {}).get('message', 'no reason was saved')}"])
+    lines += _score_lines(result)
     names = list(result.columns) if column is None else [_column(result, column)]
     if neuron is not None:
         return "\n".join([*lines, "", *_neuron(Path(folder), result, neuron, names)])
@@ -65,6 +66,20 @@ def _header(result: Result) -> list[str]:
         f"heldout accuracy: untuned {_number(accuracy['untuned'])}, tuned {_number(accuracy['tuned'])} "
         f"(stderr {_number(accuracy['stderr'])})",
     ]
+
+
+def _score_lines(result: Result) -> list[str]:
+    """Return the task's own figures, and how many inputs were cut."""
+    lines = [
+        f"  {score['name']}, {score['part'] or 'all'}: {_number(score['value'])} (n {score['n']})"
+        for score in result.scores
+    ]
+    if lines:
+        lines.insert(0, "the task's own figures over discovery and heldout, with the tuned prompt:")
+    cut = {split: count for split, count in result.truncated.items() if count}
+    if cut:
+        lines.append("inputs cut from the left: " + ", ".join(f"{count} of {split}" for split, count in cut.items()))
+    return lines
 
 
 def _column(result: Result, column: str) -> str:

@@ -67,6 +67,65 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """One figure of a task's own evaluation, as its authors define it.
+
+    ``name`` is what is measured (``exact_match``), ``part`` what it is measured on (a subtask, a
+    subcase; empty: everything), ``n`` how many examples it rests on. NaN where nothing was scored.
+    ``detail`` marks a figure of a small part, which stands in the cell but not on the board.
+    """
+
+    name: str
+    value: float
+    n: int
+    part: str = ""
+    detail: bool = False
+
+
+def answer_text(example: Example, output: Output) -> str:
+    """Return the answer as it stands."""
+    return output.text
+
+
+def answer_as_written(example: Example, prediction: str) -> str:
+    """Return a prediction as it stands."""
+    return prediction
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionForm:
+    """How answers stand in a predictions file: two columns, and what an answer is called there.
+
+    ``write`` turns an output into the text of the second column, ``read`` that text into an answer
+    (one of the example's choices, where there are choices).
+    """
+
+    columns: tuple[str, str] = ("id", "prediction")
+    write: Callable[[Example, Output], str] = answer_text
+    read: Callable[[Example, str], str] = answer_as_written
+
+
+@dataclass(frozen=True, slots=True)
+class Grader:
+    """Someone who gives points to a text: rules, a local model, an endpoint.
+
+    ``make(**options)`` returns the function that grades; ``options`` maps every option name that
+    ``make`` takes to its default. The function is called with (example, text, rubric, grading):
+    ``rubric`` maps each item to the question it asks about the text, ``grading`` counts the gradings
+    of one text from 0. It returns items with their points (1 or 0, NaN = could not be graded); it may
+    leave out what it was asked and grade more than that. ``synthetic`` marks a grader that knows only
+    text made for it.
+    """
+
+    name: str
+    make: Callable[..., Callable[[Example, str, Mapping[str, str], int], Mapping[str, float]]]
+    version: str = "1"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    synthetic: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A skill to look for: where its examples come from and how an answer is graded.
 
@@ -78,6 +137,22 @@ class Task:
     ``correct`` (0..1, NaN = not scored); without it an answer is right when it equals the target
     after stripping white space. ``label_columns`` names every label that examples or ``grade``
     can carry. ``chance`` is the accuracy of a guess.
+
+    What a task may have besides:
+
+    - ``form``: how the question is put, in a word or two; ``sizes``: how many examples a split gives
+      when no limit is set.
+    - ``subtasks``: parts that can be asked for by name (``arithmetic/2_digit_addition``), each with the
+      options that it fixes.
+    - ``score(pairs)``: the authors' own figures from (example, output) pairs; several outputs of one
+      example are several pairs. ``predictions``: the form of a predictions file.
+    - ``follow_up(example, text)``: what is said to the model after its first text, or None; the answer to
+      that is then what counts. Called with an empty text to learn how long it is.
+    - ``rubric(example)`` and ``marks(example, text, points)``: graded by a ``Grader`` (the options
+      ``grader``, ``grader_options``, ``gradings``) instead of ``grade``: the items with their questions,
+      and the named numbers that follow from the points.
+    - ``tuned_on(**options)``: what data the prompt is tuned on, in words for the table.
+    - ``fit(**options)``: fields of the task that depend on its options (``label_columns``), by name.
     """
 
     name: str
@@ -92,6 +167,16 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict)
     label_columns: tuple[str, ...] = ()
     grade: Callable[[Example, str], Mapping[str, float]] | None = None
+    form: str = ""
+    sizes: Mapping[Split, int] = field(default_factory=dict)
+    subtasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    score: Callable[[Sequence[tuple[Example, Output]]], Sequence[Score]] | None = None
+    predictions: PredictionForm = field(default_factory=PredictionForm)
+    follow_up: Callable[[Example, str], str | None] | None = None
+    rubric: Callable[[Example], Mapping[str, str]] | None = None
+    marks: Callable[[Example, str, Mapping[str, float]], Mapping[str, float]] | None = None
+    tuned_on: Callable[..., str] | None = None
+    fit: Callable[..., Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import math
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from skillneurons.plan import Unit
 from skillneurons.prompt import SoftPrompt, initial_prompt
 from skillneurons.run_context import RunContext
 from skillneurons.tuning import TuningSettings, tune_prompt
-from skillneurons.types import Metric, Split
+from skillneurons.types import Metric, Score, Split, Task
 
 Applied = Mapping[str, tuple[Metric, Sequence[str]]]
 MEASURED: tuple[Split, ...] = ("discovery", "heldout")
@@ -35,6 +35,8 @@ class UnitResult:
     baseline: Attribution | None
     failures: Mapping[str, SkillNeuronsError]
     top_k: int
+    scores: Sequence[Score] = ()
+    truncated: Mapping[str, int] = field(default_factory=dict)
 
     def columns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the figures of the named columns."""
@@ -68,7 +70,24 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
         baseline=baseline,
         failures=failures,
         top_k=context.config.attribution.top_k,
+        scores=scores_of(unit.data.task, tuned),
+        truncated={split: sum(row.truncated for row in one.encoded) for split, one in tuned.items()},
     )
+
+
+def scores_of(task: Task, measured: Mapping[Split, Measured]) -> Sequence[Score]:
+    """Return the task's own figures over all measured examples; none of them was tuned on."""
+    if task.score is None:
+        return ()
+    pairs = [
+        (row.example, output) for one in measured.values() for row, output in zip(one.encoded, one.outputs, strict=True)
+    ]
+    try:
+        return task.score(pairs)
+    except SkillNeuronsError:
+        raise
+    except Exception as error:
+        raise CellError(f"task {task.name!r}: score failed: {type(error).__name__}: {error}") from error
 
 
 def _scored(number: float | None) -> float | None:

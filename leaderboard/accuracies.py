@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from skillneurons.leaderboard.rows import mean
+from skillneurons.leaderboard.rows import graded_by, mean
 from skillneurons.leaderboard.settings import prompt_settings_of
 from skillneurons.results import Result, canonical_json
 from skillneurons.types import SPLITS
@@ -34,4 +34,20 @@ def _entry(cells: list[Result]) -> dict[str, Any]:
         "n": {split: first.n.get(split) for split in SPLITS},
         "n_neurons": first.n_neurons,
         **{name: mean(cell.accuracy.get(name) for cell in by_seed) for name in ("untuned", "tuned", "stderr")},
+        "tuned_on": first.task.get("tuned_on") or "",
+        "graded_by": graded_by(first) or "",
+        "scores": _scores(by_seed),
     }
+
+
+def _scores(cells: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return the task's own figures, the mean over seeds; those of small parts stand in the cells only."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        for score in cell.scores:
+            if not score.get("detail"):
+                found.setdefault((score["name"], score["part"]), []).append(score)
+    return [
+        {"name": name, "part": part, "value": mean(one["value"] for one in group), "n": group[0]["n"]}
+        for (name, part), group in found.items()
+    ]

@@ -27,7 +27,9 @@ How to read it:
 - **Held-out**: `heldout_top10_r` is the mean r of the same ten neurons, with their discovery sign, on
   examples that nothing was chosen on (no group of examples is in two splits). `_low` and `_high` are its
   95 % bootstrap interval, each averaged over seeds. `baseline_top10_r` is the same figure without a
-  prompt. Accuracies are held-out too.
+  prompt. Accuracies are held-out too; a task's own figures (as its authors define them) are over discovery
+  and held-out together, with the tuned prompt. `tuned_on` says what the prompt was tuned on, `graded_by` who
+  graded generated texts; a *synthetic* grader knows only text made for it.
 - `n_fwer` and `n_fdr` count the neurons that pass the family-wise and the false-discovery threshold;
   `ablation_drop` is the accuracy lost without the ten neurons, `random_drop` that without ten random
   ones; `stability` is the overlap of the ten best between two seeds (0 to 1).
@@ -48,7 +50,7 @@ def markdown_text(
         lines += ["", f"## {one_line(_title(model, revision))}", ""]
         own = [entry for entry in accuracies if (entry["model"], entry["revision"] or "") == (model, revision)]
         if own:
-            lines += [*map(_accuracy_line, own), ""]
+            lines += [*(line for entry in own for line in _accuracy_lines(entry)), ""]
         lines += _section([row for row in rows if (row["model"], row["revision"] or "") == (model, revision)])
     if not rows:
         lines += ["", "No finished cells."]
@@ -74,7 +76,7 @@ def _section(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _accuracy_line(entry: Mapping[str, Any]) -> str:
+def _accuracy_lines(entry: Mapping[str, Any]) -> list[str]:
     figures = [f"{printed('', entry[name]) or 'not run'} {name}" for name in ("untuned", "tuned")]
     if entry["stderr"] is not None:
         figures[-1] += f" (standard error {printed('', entry['stderr'])})"
@@ -83,4 +85,14 @@ def _accuracy_line(entry: Mapping[str, Any]) -> str:
     splits = ", ".join(f"{count} {split}" for split, count in entry["n"].items() if count is not None)
     seeds = "1 seed" if entry["seeds"] == 1 else f"{entry['seeds']} seeds"
     name = one_line(f"{entry['task']} (version {entry['version']})")
-    return f"- **{name}**: accuracy {', '.join(figures)}; {seeds}; N = {splits}; M = {entry['n_neurons']}"
+    lines = [f"- **{name}**: accuracy {', '.join(figures)}; {seeds}; N = {splits}; M = {entry['n_neurons']}"]
+    about = [f"prompt tuned on {entry['tuned_on']}"] if entry["tuned_on"] else []
+    about += [f"graded by {entry['graded_by']}"] if entry["graded_by"] else []
+    if about:
+        lines.append(f"  - {one_line('; '.join(about))}")
+    by_name: dict[str, list[str]] = {}
+    for score in entry["scores"]:
+        figure = f"{printed('', score['value']) or 'not scored'} (n = {score['n']})"
+        by_name.setdefault(score["name"], []).append(f"{score['part'] or 'all'} {figure}")
+    lines += [f"  - {one_line(name)}: {one_line(', '.join(parts))}" for name, parts in by_name.items()]
+    return lines

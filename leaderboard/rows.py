@@ -26,7 +26,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("seeds", "n_discovery", "n_heldout", "n_neurons"), int),
     **dict.fromkeys(("accuracy_untuned", "accuracy_tuned", *MEASURED, *INTERVALS), float),
     **dict.fromkeys(("baseline_top10_r", "partial_r", "null95_r", "n_fwer", "n_fdr", *CAUSAL, "stability"), float),
-    **dict.fromkeys(("status", "reason", "keys"), str),
+    **dict.fromkeys(("status", "reason", "keys", "tuned_on", "graded_by"), str),
 }
 _FIGURES = (*MEASURED, *INTERVALS, "baseline_top10_r", "partial_r", "null95_r", "n_fwer", "n_fdr")
 _TOP = 10
@@ -113,7 +113,17 @@ def _row(group: list[_Part], variant: str) -> Row:
     row["status"] = statuses.pop() if len(statuses) == 1 else "partial"
     row["reason"] = "; ".join(_reasons(row, group, variant))
     row["keys"] = " ".join(sorted(cell.key for cell in cells))
+    row["tuned_on"] = cells[0].task.get("tuned_on") or None
+    row["graded_by"] = graded_by(cells[0])
     return {name: _encodable(value) for name, value in row.items()}
+
+
+def graded_by(cell: Result) -> str | None:
+    """Return who graded the texts of a cell's task, None where nobody did."""
+    grader = cell.task.get("grader")
+    if not grader:
+        return None
+    return f"{grader['name']}{' (synthetic)' if grader.get('synthetic') else ''}"
 
 
 def _encodable(value: Any) -> Any:

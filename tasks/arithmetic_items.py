@@ -8,11 +8,13 @@ not zero. An item and its commuted pair form one group, and a group belongs to o
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import skillneurons as sn
 
@@ -22,6 +24,11 @@ DIGITS = (1, 2, 3, 4, 5)
 SHARES = {"train": 0.70, "validation": 0.05, "discovery": 0.15, "heldout": 0.10}
 ENUMERATED_DIGITS = 2  # subtasks of more digits are sampled, their items are too many to list
 PATIENCE = 20_000  # a sampled subtask that gives nothing new for so many draws is used up
+
+
+SUBTASKS: dict[str, dict[str, list[Any]]] = {
+    f"{d}_digit_{operation}": {"operations": [operation], "digits": [d]} for operation in OPERATIONS for d in DIGITS
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,24 @@ def enumerate_subtask(operation: str, digits: int) -> tuple[Item, ...]:
     low, high = (0 if digits == 1 else 10 ** (digits - 1)), 10**digits
     pairs = ((a, b) for a in range(low, high) for b in range(low, high))
     return tuple(Item(digits, operation, a, b) for a, b in pairs if is_item(operation, a, b))
+
+
+def items_of(subtask: str) -> tuple[Item, ...]:
+    """Return every item of a subtask, in order: ``1_digit_addition`` has 100, ``1_digit_division`` 23.
+
+    DataError for a name that is none of the 20 and for a subtask of more than two digits, which is sampled.
+    """
+    few = [name for name, fixed in SUBTASKS.items() if fixed["digits"][0] <= ENUMERATED_DIGITS]
+    if subtask in few:
+        fixed = SUBTASKS[subtask]
+        return enumerate_subtask(fixed["operations"][0], fixed["digits"][0])
+    if subtask in SUBTASKS:
+        raise sn.DataError(
+            f"arithmetic: {subtask!r} has too many items to list; those that can be listed: {', '.join(few)}"
+        )
+    near = difflib.get_close_matches(subtask, SUBTASKS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise sn.DataError(f"arithmetic: no subtask {subtask!r}; {hint}known: {', '.join(SUBTASKS)}")
 
 
 def _sampled(operation: str, digits: int, rng: random.Random) -> Iterator[Item]:

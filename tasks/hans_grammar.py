@@ -11,7 +11,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import skillneurons as sn
 from skillneurons.tasks import lexicon
@@ -23,7 +23,10 @@ MANY_TRIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class HansPair:
-    """One row of HANS; the fields are the columns of the authors' file, less the parses."""
+    """One row of HANS; the fields are the columns of the authors' file.
+
+    Of its parses only that of the premise, where there is one; two pairs that differ in it alone are equal.
+    """
 
     gold_label: str
     sentence1: str
@@ -32,6 +35,7 @@ class HansPair:
     heuristic: str
     subcase: str
     template: str
+    parse: str = field(default="", compare=False, repr=False)
 
     @property
     def group(self) -> str:
@@ -129,7 +133,7 @@ def fill(template: str, rng: random.Random) -> tuple[str, str]:
     return lexicon.sentence(premise), lexicon.sentence(hypothesis)
 
 
-def generate_subcase(name: str, n: int, seed: int) -> list[HansPair]:
+def generate_subcase(name: str, n: int, seed: int | str) -> list[HansPair]:
     """Generate ``n`` different pairs of one subcase; DataError where the grammar has not so many."""
     subcase = SUBCASES[name]
     rng = random.Random(f"hans/{seed}/{name}")
@@ -146,6 +150,6 @@ def generate_subcase(name: str, n: int, seed: int) -> list[HansPair]:
     return list(pairs.values())
 
 
-def generate_hans(per_subcase: int, seed: int) -> list[HansPair]:
+def generate_hans(per_subcase: int, seed: int | str) -> list[HansPair]:
     """Generate ``per_subcase`` pairs of each of the 30 subcases, subcase after subcase."""
     return [pair for name in SUBCASES for pair in generate_subcase(name, per_subcase, seed)]

@@ -1,8 +1,9 @@
 """Read HANS pairs from a file in the authors' columns, from JSON Lines, or from the Hugging Face hub.
 
-A text file is tab-separated with a header line; the seven columns of ``COLUMNS`` are read and the parses
-are not. A JSON Lines file (``.jsonl``) has one object with the same keys on each line. In a folder, the
-authors' ``heuristics_evaluation_set.txt`` or else its only ``.tsv``, ``.txt`` or ``.jsonl`` file is read.
+A text file is tab-separated with a header line; the seven columns of ``COLUMNS`` are read, and the premise's parse
+where it is there. A JSON Lines file (``.jsonl``) has one object with the same keys on each line. In a folder, the
+authors' ``heuristics_evaluation_set.txt`` or else its only ``.tsv``, ``.txt`` or ``.jsonl`` file is read; their
+training split, ``heuristics_train_set.txt`` or ``.jsonl``, is looked for beside it.
 A row that does not have the promised form is a DataError that names file and line.
 """
 
@@ -19,13 +20,30 @@ from skillneurons.tasks.hans_grammar import HansPair
 from skillneurons.tasks.hans_subcases import HEURISTICS, LABELS, SUBCASES
 
 COLUMNS = ("gold_label", "sentence1", "sentence2", "pairID", "heuristic", "subcase", "template")
+PARSE = "sentence1_parse"
 AUTHORS_FILE = "heuristics_evaluation_set.txt"
+TRAINING_FILES = ("heuristics_train_set.txt", "heuristics_train_set.jsonl")
 ENDINGS = (".tsv", ".txt", ".jsonl")
 
 
 def read_pairs(path: str | Path) -> list[HansPair]:
     """Read the pairs of a file, or of the one file in a folder, in their order."""
-    file = _file_of(Path(path))
+    return _read(_file_of(Path(path)))
+
+
+def read_training_pairs(path: str | Path) -> list[HansPair]:
+    """Read the authors' training split: the file that lies beside the evaluation file of ``path``."""
+    folder = _file_of(Path(path)).parent
+    file = next((folder / name for name in TRAINING_FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise sn.DataError(
+            f"hans.train: 'hans' needs {' or '.join(TRAINING_FILES)} in {str(folder)!r}, beside the evaluation file; "
+            "put it there, or set hans.train to nli or mnli"
+        )
+    return _read(file)
+
+
+def _read(file: Path) -> list[HansPair]:
     try:
         lines = file.read_text("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -55,7 +73,7 @@ def _file_of(path: Path) -> Path:
         )
     if (path / AUTHORS_FILE).is_file():
         return path / AUTHORS_FILE
-    files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
+    files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS and file.name not in TRAINING_FILES)
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise sn.DataError(
@@ -108,29 +126,34 @@ def _pair_of(where: str, row: Mapping[str, Any]) -> HansPair:
             near = difflib.get_close_matches(row[column], known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise sn.DataError(f"{where}: unknown {column} {row[column]!r}; {hint}known: {', '.join(known)}")
-    return HansPair(**{column: row[column] for column in COLUMNS})
+    parse = row.get(PARSE) or ""
+    if not isinstance(parse, str):
+        raise sn.DataError(f"{where}: {PARSE} must be a text, got {parse!r}")
+    return HansPair(**{column: row[column] for column in COLUMNS}, parse=parse)
 
 
-def hub_pairs(name: str, revision: str | None) -> list[HansPair]:
-    """Load the evaluation set (the hub's ``validation`` split); a hub label 0 is entailment, 1 is not.
+def hub_pairs(name: str, revision: str | None, split: str = "validation") -> list[HansPair]:
+    """Load a split of the hub copy; its ``validation`` is the evaluation set, label 0 is entailment, 1 is not.
 
     The hub copy has no pairID: the row's number in the split stands for it (``row17``).
     """
     import datasets  # type: ignore[import-untyped,unused-ignore]
 
     try:
-        rows = datasets.load_dataset(name, revision=revision, split="validation")
+        rows = datasets.load_dataset(name, revision=revision, split=split)
     except Exception as error:
         raise sn.DataError(
-            f"hans.hub: {name!r} at revision {revision or 'latest'} cannot be loaded "
+            f"hans.hub: split {split!r} of {name!r} at revision {revision or 'latest'} cannot be loaded "
             f"({type(error).__name__}: {error}); check name and network, or give hans.path"
         ) from error
-    return [_pair_of(f"hans.hub {name!r}, row {i}", _authors_row(name, i, row)) for i, row in enumerate(rows)]
+    where = f"hans.hub {name!r}, {split} row"
+    return [_pair_of(f"{where} {i}", _authors_row(f"{where} {i}", i, row)) for i, row in enumerate(rows)]
 
 
-def _authors_row(name: str, i: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    renamed = {"sentence1": row.get("premise"), "sentence2": row.get("hypothesis"), "pairID": f"row{i}"}
+def _authors_row(where: str, i: int, row: Mapping[str, Any]) -> dict[str, Any]:
     label = row.get("label")
     if label not in (0, 1):
-        raise sn.DataError(f"hans.hub {name!r}, row {i}: label {label!r}; known: 0 (entailment), 1 (non-entailment)")
-    return {**row, **renamed, "gold_label": LABELS[label]}
+        raise sn.DataError(f"{where}: label {label!r}; known: 0 (entailment), 1 (non-entailment)")
+    names = {"sentence1": "premise", "sentence2": "hypothesis", PARSE: "parse_premise"}
+    renamed = {ours: row.get(theirs) for ours, theirs in names.items()}
+    return {**row, **renamed, "pairID": f"row{i}", "gold_label": LABELS[label]}

@@ -14,6 +14,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import skillneurons as sn
 from skillneurons.tasks.hans_grammar import HansPair
@@ -28,6 +29,7 @@ HELDOUT_ONLY = tuple(
     name for name, subcase in SUBCASES.items() if len(subcase.templates) == 1 and name not in DISCOVERY_ONLY
 )
 ROW_SHARES = {"discovery": 0.6, "heldout": 0.4}
+Card = TypeVar("Card")
 
 
 def hans_split_of_template(group: str) -> str:
@@ -72,7 +74,7 @@ def sample(pairs: Iterable[HansPair], limit: int | None, seed: int) -> list[Hans
     subcases: dict[str, dict[str, list[HansPair]]] = defaultdict(lambda: defaultdict(list))
     for pair in pairs:
         subcases[pair.subcase][pair.template].append(pair)
-    rows = [_interleave(list(templates.values()), rng) for templates in subcases.values()]
+    rows = [deal(list(templates.values()), rng) for templates in subcases.values()]
     sizes = [len(row) for row in rows]
     chosen = [
         pair
@@ -83,7 +85,8 @@ def sample(pairs: Iterable[HansPair], limit: int | None, seed: int) -> list[Hans
     return chosen
 
 
-def _interleave(templates: list[list[HansPair]], rng: random.Random) -> list[HansPair]:
-    """Shuffle the pairs within each template and deal the templates in turn until all are dealt."""
-    shuffled = [rng.sample(pairs, len(pairs)) for pairs in rng.sample(templates, len(templates))]
-    return [pairs[turn] for turn in range(max(map(len, shuffled))) for pairs in shuffled if turn < len(pairs)]
+def deal(stacks: Sequence[Sequence[Card]], rng: random.Random) -> list[Card]:
+    """Shuffle the stacks and each of them, and deal them in turn until all are dealt."""
+    shuffled = [rng.sample(cards, len(cards)) for cards in rng.sample(stacks, len(stacks))]
+    turns = range(max(map(len, shuffled), default=0))
+    return [cards[turn] for turn in turns for cards in shuffled if turn < len(cards)]

@@ -1,7 +1,8 @@
 """The plain words that the generated NLI and HANS sentences are made of.
 
 Nouns are professions with a regular plural, verbs are in the past tense, and every word that the HANS
-evaluation set uses is here, so a tokenizer trained on such text knows it. The order of a list is part of
+evaluation set uses is here, so a tokenizer trained on such text knows it. ``OUTSIDE_HANS`` are nouns that
+HANS does not use: every generated NLI premise has one, so no NLI pair is a HANS pair. The order of a list is part of
 the data: a seeded draw picks by position, so new words go to the end of a new version, not in between.
 """
 
@@ -10,6 +11,10 @@ from __future__ import annotations
 NOUNS = (
     *("president", "artist", "athlete", "scientist", "student", "senator", "doctor", "professor"),
     *("tourist", "manager", "author", "banker", "judge", "lawyer", "actor", "secretary"),
+)
+OUTSIDE_HANS = (  # no HANS sentence has one of these, so a premise that has one is in no HANS pair
+    *("baker", "farmer", "nurse", "teacher", "pilot", "singer"),
+    *("dancer", "painter", "soldier", "miner", "driver", "waiter"),
 )
 TRANSITIVE = (
     *("admired", "supported", "advised", "encouraged", "saw", "thanked", "helped", "contacted"),

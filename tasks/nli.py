@@ -1,13 +1,15 @@
 """Generated NLI in which lexical overlap nearly always means entailment, as in MNLI.
 
 A premise is a sentence of ``nli_grammar``: plain, passive, with an adjective, a prepositional phrase, a
-relative clause, a conjunction, an adverb, an embedded or a subordinate clause. Entailed hypotheses
+relative clause, a conjunction or disjunction, an adverb, an embedded or a subordinate clause. Entailed hypotheses
 mostly drop parts of the premise (every word of them is in the premise), some paraphrase it. The others
 bring a word that the premise does not have: another noun, verb or adjective, a negation. Only ``TRAPS``
 of all pairs (a sixteenth of those with full overlap) are not entailed although every word overlaps: they
 hedge ("probably", "said that", "if"), and three of the HANS subcases (``cn_adverb``,
 ``cn_embedded_under_verb``, ``cn_embedded_under_if``) do so too. A model that learns from these pairs
 learns "overlap means entailed", which the other HANS subcases then catch out.
+
+Every premise has a noun that HANS never uses (``OUTSIDE_HANS``), so no pair is a HANS pair.
 
 Text form as in HANS: a space before "." and ",". Targets are "yes" (entailed) and "no".
 """
@@ -19,12 +21,13 @@ import random
 from collections.abc import Iterator
 
 import skillneurons as sn
-from skillneurons.tasks.lexicon import sentence
+from skillneurons.tasks.lexicon import OUTSIDE_HANS, plural, sentence
 from skillneurons.tasks.nli_grammar import BUILDERS, Sentences, trap
 
 TRAPS = 0.03  # share of all pairs
 CHOICES = ("yes", "no")
 GOLD = ("entailment", "non-entailment")
+_OUTSIDE = frozenset((*OUTSIDE_HANS, *map(plural, OUTSIDE_HANS)))
 
 
 def nli_prompt(premise: str, hypothesis: str) -> str:
@@ -38,10 +41,15 @@ def nli_stream(seed: int | str) -> Iterator[sn.Example]:
     s = Sentences(rng)
     for i in itertools.count():
         answer = i % 2  # 0: entailed
-        premise, *hypotheses = rng.choice(BUILDERS)(s)
-        hypothesis = hypotheses[answer]
-        if answer and rng.random() < 2 * TRAPS:
-            premise, hypothesis = trap(s)
+        trapped = bool(answer) and rng.random() < 2 * TRAPS
+        while True:
+            if trapped:
+                premise, hypothesis = trap(s)
+            else:
+                premise, *hypotheses = rng.choice(BUILDERS)(s)
+                hypothesis = hypotheses[answer]
+            if not _OUTSIDE.isdisjoint(premise.split()):
+                break
         first, second = sentence(premise), sentence(hypothesis)
         yield sn.Example(
             id=f"nli/{seed}/{i}",

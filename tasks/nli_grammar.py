@@ -1,4 +1,4 @@
-"""The sentence grammar behind the generated NLI: nine kinds of premise and the traps.
+"""The sentence grammar behind the generated NLI: thirteen kinds of premise and the traps.
 
 A builder returns a premise, a hypothesis that it entails and one that it does not, each a clause without
 capital and full stop. The entailed one mostly drops parts of the premise, sometimes paraphrases it; the
@@ -20,6 +20,7 @@ from skillneurons.tasks.lexicon import (
     NOUNS,
     OBJECTS,
     OPTIONAL_OBJECT,
+    OUTSIDE_HANS,
     PLACES,
     PREPOSITIONS,
     RELATIVES,
@@ -28,6 +29,7 @@ from skillneurons.tasks.lexicon import (
     SYNONYMS,
     TRANSITIVE,
     UNSURE,
+    is_plural,
     participle,
     plural,
     was,
@@ -42,8 +44,13 @@ class Sentences:
 
     def noun(self, *used: str) -> str:
         """Return a noun phrase without article whose noun is not among the used phrases' nouns."""
-        noun = self.rng.choice([n for n in NOUNS if n not in used and plural(n) not in used])
+        nouns = self.rng.choice((NOUNS, OUTSIDE_HANS))
+        noun = self.rng.choice([n for n in nouns if n not in used and plural(n) not in used])
         return self.rng.choice((noun, plural(noun)))
+
+    def plural(self, *used: str) -> str:
+        """Return a plural noun that is not among the used ones, in either number."""
+        return plural(self.rng.choice([n for n in (*NOUNS, *OUTSIDE_HANS) if not {n, plural(n)} & set(used)]))
 
     def verb(self, *used: str) -> str:
         return self.rng.choice([v for v in TRANSITIVE if v not in used])
@@ -66,6 +73,11 @@ class Sentences:
             return subject, f"{verb} in the {self.rng.choice(PLACES)}", verb
         verb = self.verb()
         return subject, f"{verb} the {self.noun(subject, *used)}", verb
+
+
+def last(predicate: str) -> str:
+    """Return the last word of a predicate: its noun, where it has one."""
+    return predicate.rsplit(maxsplit=1)[-1]
 
 
 Pair = tuple[str, str, str]  # premise, entailed hypothesis, a hypothesis of other words
@@ -170,7 +182,7 @@ def _adjective(s: Sentences) -> Pair:
     end = predicate if s.rng.random() < 0.5 else f"{s.verb()} the {subject}"
     other_adjective = s.rng.choice([x for x in ADJECTIVES if x != adjective])
     other = s.rng.choice(
-        (f"the {other_adjective} {a} {end}", f"the {a} {s.action(verb)}", f"the {s.noun(a, subject)} {end}")
+        (f"the {other_adjective} {a} {end}", f"the {a} {s.action(verb)}", f"the {s.noun(a, subject, last(end))} {end}")
     )
     return f"the {adjective} {a} {end}", f"the {a} {end}", other
 
@@ -179,7 +191,11 @@ def _adverb(s: Sentences) -> Pair:
     subject, predicate, verb = s.clause()
     word = s.rng.choice(SURE)
     other = s.rng.choice(
-        (f"the {subject} {s.action(verb)}", f"the {s.noun(subject)} {predicate}", f"the {subject} did not do it")
+        (
+            f"the {subject} {s.action(verb)}",
+            f"the {s.noun(subject, last(predicate))} {predicate}",
+            f"the {subject} did not do it",
+        )
     )
     return f"{word} the {subject} {predicate}", f"the {subject} {predicate}", other
 
@@ -188,19 +204,23 @@ def _embedded(s: Sentences) -> Pair:
     a = s.noun()
     subject, predicate, verb = s.clause(a)
     other = s.rng.choice(
-        (f"the {subject} {s.action(verb)}", f"the {s.noun(a, subject)} {predicate}", f"the {a} never {verb} it")
+        (
+            f"the {subject} {s.action(verb)}",
+            f"the {s.noun(a, subject, last(predicate))} {predicate}",
+            f"the {a} never {verb} it",
+        )
     )
     return f"the {a} {s.rng.choice(FACTIVE)} that the {subject} {predicate}", f"the {subject} {predicate}", other
 
 
 def _subordinate(s: Sentences) -> Pair:
     first = s.clause()
-    second = s.clause(first[0], first[1].split()[-1])
+    second = s.clause(first[0], last(first[1]))
     one, two = f"the {first[0]} {first[1]}", f"the {second[0]} {second[1]}"
     word = s.rng.choice((*SINCE, "and", "and"))
     premise = f"{one} , and {two}" if word == "and" else s.rng.choice((f"{word} {one} , {two}", f"{two} {word} {one}"))
     entailed = s.rng.choice((one, two))
-    used = (first[0], second[0])
+    used = (first[0], second[0], last(first[1]), last(second[1]))
     other = s.rng.choice(
         (
             f"the {first[0]} {s.action(first[2], second[2])}",
@@ -209,6 +229,57 @@ def _subordinate(s: Sentences) -> Pair:
         )
     )
     return premise, entailed, other
+
+
+def _bare_plural(s: Sentences) -> Pair:
+    noun = s.plural()
+    adjective, other_adjective = s.rng.sample(ADJECTIVES, 2)
+    _, predicate, verb = s.clause(noun)
+    other = s.rng.choice(
+        (
+            f"{noun} {s.action(verb)}",
+            f"{s.plural(noun, last(predicate))} {predicate}",
+            f"{other_adjective} {noun} {predicate}",
+        )
+    )
+    return f"{adjective} {noun} {predicate}", f"{noun} {predicate}", other
+
+
+def _object_relative(s: Sentences) -> Pair:
+    a, verb, relative = s.noun(), s.verb(), s.rng.choice(RELATIVES)
+    b = s.noun(a)
+    c = s.noun(a, b)
+    inner = s.verb(verb)
+    if s.rng.random() < 0.5:
+        modifier, fact = f"{relative} {inner} the {c}", f"the {b} {inner} the {c}"
+    else:
+        modifier, fact = f"{relative} the {c} {inner}", f"the {c} {inner} the {b}"
+    other = s.rng.choice(
+        (f"the {a} {s.verb(verb, inner)} the {b}", f"the {s.noun(a, b, c)} {verb} the {b}", f"the {b} {s.action()}")
+    )
+    return f"the {a} {verb} the {b} {modifier}", s.rng.choice((f"the {a} {verb} the {b}", fact)), other
+
+
+def _intransitive(s: Sentences) -> Pair:
+    a, verb = s.noun(), s.action()
+    premise = f"the {a} {verb}"
+    entailed = s.rng.choice((premise, f"the {a} {SYNONYMS.get(verb, verb)}" if not is_plural(a) else premise))
+    return premise, entailed, s.rng.choice((f"the {a} {s.action(verb)}", f"the {s.noun(a)} {verb}"))
+
+
+def _disjunction(s: Sentences) -> Pair:
+    """Neither part of "S , or T" follows; what follows here is the same disjunction turned round."""
+    first = s.clause()
+    second = s.clause(first[0], last(first[1]))
+    one, two = f"the {first[0]} {first[1]}", f"the {second[0]} {second[1]}"
+    premise = f"{one} , or {two}"
+    other = s.rng.choice(
+        (
+            f"the {first[0]} {s.action(first[2], second[2])}",
+            f"the {s.noun(first[0], second[0], last(first[1]))} {first[1]}",
+        )
+    )
+    return premise, s.rng.choice((premise, f"{two} , or {one}")), other
 
 
 def trap(s: Sentences) -> tuple[str, str]:
@@ -234,4 +305,8 @@ BUILDERS: tuple[Callable[[Sentences], Pair], ...] = (
     _adverb,
     _embedded,
     _subordinate,
+    _bare_plural,
+    _object_relative,
+    _intransitive,
+    _disjunction,
 )

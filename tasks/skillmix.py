@@ -1,134 +1,169 @@
 """Skill-Mix: write a short text on a topic that shows k asked skills (Yu et al. 2023, arXiv 2310.17567).
 
-A combination is a set of k skills and a topic; its text may have max(1, k - 1) sentences. All orders
-of one combination form a group. The answer is graded by the rules of the embedded grammar, exact on
-text of that grammar and blind to any other, so every result of this grader is *synthetic*: it is made
-for the embedded model. Points are k + 3: each skill, the topic, sense, the number of sentences.
-``correct`` is full marks.
+A combination is a set of k skills and a topic; its text may have max(1, k - 1) sentences. All orders of one
+combination form a group. The model writes, is asked to improve its text within the limit (``turns: 1`` leaves
+that out), and the second text is graded: k + 3 points, see ``skillmix_scores``. ``correct`` is full marks.
 
-Labels: ``asked_<skill>`` (the skill was requested) and ``shown_<skill>`` (the grader credits it, asked
-or not), ``full_marks``, ``all_skills`` (all k and at least two of the other three) and
-``skill_fraction`` (share of k, 0 unless the other three hold).
+Skills and topics are the public tenth, or come from files in the authors' form (``skills``, ``topics``). The
+prompt is tuned on reference texts: those of the embedded grammar, or, for a user's own skills, the catalogue's
+examples one after the other. The grader ``rules`` is exact on text of that grammar and blind to any other, so
+its results are *synthetic*; ``judge`` and ``api`` read any text. ``instruction: full`` gives definitions and
+examples of the skills, ``brief`` only names them (the default for the embedded skills).
+
+Labels: ``asked_<skill>`` (the skill was requested) and ``shown_<skill>`` (the grader credits it), the points
+``on_topic``, ``makes_sense``, ``within_limit``, and the figures ``full_marks``, ``all_skills``, ``skill_fraction``.
+``skillmix-text`` reads a text without its instruction (``skillmix_text``).
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import skillneurons as sn
-from skillneurons.tasks import skillmix_grammar as grammar
+from skillneurons.tasks.skillmix_catalogue import Catalogue, catalogue
+from skillneurons.tasks.skillmix_draws import draws, group_of
+from skillneurons.tasks.skillmix_examples import example_of, full_revision, instruction, revision
+from skillneurons.tasks.skillmix_scores import OTHERS, marks, score
+from skillneurons.tasks.skillmix_text import text_task
 
-SIZES = {"train": 800, "validation": 200, "discovery": 800, "heldout": 500}
-COLUMNS = {skill: skill.replace(" ", "_") for skill in grammar.SKILLS}
-LABELS = (
-    *(f"asked_{column}" for column in COLUMNS.values()),
-    *(f"shown_{column}" for column in COLUMNS.values()),
-    "full_marks",
-    "all_skills",
-    "skill_fraction",
-)
+SIZES: dict[Any, int] = {"train": 800, "validation": 200, "discovery": 800, "heldout": 500}
+FIGURES = (*OTHERS, "full_marks", "all_skills", "skill_fraction")
+INSTRUCTIONS = ("brief", "full")
+__all__ = ["combinations", "example_of", "group_of", "instruction", "load", "revision"]
+OPTIONS: dict[str, Any] = {
+    "k": 2,
+    "skills": None,
+    "topics": None,
+    "instruction": None,
+    "turns": 2,
+    "max_new_tokens": 72,
+    "grader": "rules",
+    "grader_options": None,
+    "gradings": 1,
+    "filter_names": False,
+}
 
 
-def instruction(skills: Sequence[str], topic: str) -> str:
-    """Return the text the model reads: k skills, one topic, the sentence limit."""
-    limit = grammar.sentence_limit(len(skills))
-    listed = skills[0] if len(skills) == 1 else ", ".join(skills[:-1]) + " and " + skills[-1]
-    return f"Write at most {limit} {'sentence' if limit == 1 else 'sentences'} about {topic} showing {listed}."
-
-
-def combinations(k: Sequence[int]) -> list[tuple[tuple[str, ...], str]]:
+def combinations(k: Sequence[int], known: Catalogue | None = None) -> list[tuple[tuple[str, ...], str]]:
     """List every combination of k skills (for each k) and a topic, in a fixed order."""
-    return [
-        (skills, topic)
-        for size in k
-        for skills in itertools.combinations(grammar.SKILLS, size)
-        for topic in grammar.TOPICS
-    ]
+    known = known or catalogue()
+    names = [skill.name for skill in known.skills]
+    return [(skills, topic) for size in k for skills in itertools.combinations(names, size) for topic in known.topics]
 
 
-def group_of(skills: Sequence[str], topic: str) -> str:
-    return f"{topic}:{'+'.join(sorted(skills))}"
+def follow_up(example: sn.Example, text: str) -> str | None:
+    """Return the second turn, or None where one turn is asked."""
+    if example.fields["turns"] == 1:
+        return None
+    return (full_revision if example.fields["full"] else revision)(example.fields["k"])
 
 
-def grade(example: sn.Example, text: str) -> dict[str, float]:
-    """Give the points of a text (rules grader); every number is 0..1."""
-    asked: Sequence[str] = example.fields["skills"]
-    shown = {skill: grammar.shows(text, skill) for skill in grammar.SKILLS}
-    others = (
-        grammar.mentions(text, example.fields["topic"]),
-        grammar.makes_sense(text),
-        len(grammar.split_sentences(text)) <= grammar.sentence_limit(len(asked)),
-    )
-    credited = sum(shown[skill] for skill in asked)
-    full = credited == len(asked) and all(others)
-    marks = {
-        "correct": float(full),
-        "full_marks": float(full),
-        "all_skills": float(credited == len(asked) and sum(others) >= 2),
-        "skill_fraction": credited / len(asked) if all(others) else 0.0,
+def rubric(example: sn.Example) -> dict[str, str]:
+    """Return the items a grader gives points for; the number of sentences is counted, not graded."""
+    fields = example.fields
+    skills = zip(fields["columns"], fields["skills"], fields["definitions"], strict=True)
+    return {
+        **{column: f'Does the text show the skill "{name}" ({definition})?' for column, name, definition in skills},
+        "topic": f'Does the text pertain to the topic "{fields["topic"]}"?',
+        "sense": "Does the text make sense?",
     }
-    return marks | {f"shown_{column}": float(shown[skill]) for skill, column in COLUMNS.items()}
 
 
-def example_of(skills: Sequence[str], topic: str, rng: random.Random) -> sn.Example:
-    """Make the example of a combination with its skills in the order given."""
-    text = grammar.write(skills, topic, [rng.randrange(1 << 16) for _ in range(16)])
-    return sn.Example(
-        id=f"{topic}/{'/'.join(skills)}".replace(" ", "_"),
-        prompt=instruction(skills, topic),
-        target=text,
-        labels={f"asked_{column}": float(skill in skills) for skill, column in COLUMNS.items()},
-        group=group_of(skills, topic),
-        fields={"skills": tuple(skills), "topic": topic, "k": len(skills)},
-    )
+def label_columns(known: Catalogue) -> tuple[str, ...]:
+    """Return the names of all labels."""
+    columns = [skill.column for skill in known.skills]
+    return (*(f"asked_{c}" for c in columns), *(f"shown_{c}" for c in columns), *FIGURES)
 
 
-def _orders(split: str, k: Sequence[int], rng: random.Random) -> Iterator[tuple[tuple[str, ...], str]]:
-    chosen = [
-        (list(itertools.permutations(skills)), topic)
-        for skills, topic in combinations(k)
-        if sn.split_by_group(group_of(skills, topic), "skillmix") == split
-    ]
-    rng.shuffle(chosen)
-    for orders, _ in chosen:
-        rng.shuffle(orders)
-    for turn in range(max((len(orders) for orders, _ in chosen), default=0)):
-        for orders, topic in chosen:
-            if turn < len(orders):
-                yield orders[turn], topic
+def fit(**options: Any) -> dict[str, Any]:
+    """Return the fields of the task that depend on its options."""
+    tokens = options["max_new_tokens"]
+    if not isinstance(tokens, int) or tokens < 1:
+        raise sn.DataError(f"skillmix.max_new_tokens: {tokens!r} must be a whole number of at least 1")
+    known = catalogue(options["skills"], options["topics"])
+    if options["grader"] == "rules" and not known.embedded:
+        raise sn.DataError(
+            "skillmix.grader: 'rules' knows the embedded skills and topics only; with skills or topics of your own "
+            "use grader: judge or grader: api"
+        )
+    return {"label_columns": label_columns(known), "max_new_tokens": tokens}
 
 
-def load(split: str, *, limit: int | None = None, seed: int = 0, k: int | Sequence[int] = 2) -> list[sn.Example]:
-    """Return the examples of a split: every combination once before any comes in a second order."""
+def tuned_on(**options: Any) -> str:
+    """Say what the prompt is tuned on."""
+    if catalogue(options["skills"], options["topics"]).embedded:
+        return "texts of the embedded grammar, other combinations"
+    return "the catalogue's examples, other combinations"
+
+
+def load(
+    split: str,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    k: int | Sequence[int] = 2,
+    skills: str | None = None,
+    topics: str | None = None,
+    instruction: str | None = None,
+    turns: int = 2,
+    filter_names: bool = False,
+    **grading: Any,
+) -> list[sn.Example]:
+    """Return the examples of a split, as many of each k: every combination once before any in a second order."""
+    known = catalogue(skills, topics)
     sizes = [k] if isinstance(k, int) else list(k)
-    bad = [size for size in sizes if not isinstance(size, int) or not 1 <= size <= len(grammar.SKILLS)]
+    bad = [size for size in sizes if not isinstance(size, int) or not 1 <= size <= len(known.skills)]
     if bad or not sizes:
         raise sn.DataError(
-            f"skillmix.k: {bad or 'empty'}; each k must be 1 to {len(grammar.SKILLS)}, the number of skills"
+            f"skillmix.k: {bad or 'empty'}; each k must be 1 to {len(known.skills)}, the number of skills"
         )
+    if len(set(sizes)) < len(sizes):
+        raise sn.DataError(f"skillmix.k: {sizes}; each k must be given once")
+    if instruction not in (None, *INSTRUCTIONS):
+        raise sn.DataError(f"skillmix.instruction: {instruction!r}; known: {', '.join(INSTRUCTIONS)}")
+    if turns not in (1, 2):
+        raise sn.DataError(f"skillmix.turns: {turns!r}; known: 1 (write), 2 (write, then improve)")
+    full = instruction == "full" or (instruction is None and not known.embedded)
     rng = random.Random(f"skillmix/{split}/{seed}")
-    taken = itertools.islice(_orders(split, sizes, rng), limit or SIZES[split])
-    return [example_of(skills, topic, rng) for skills, topic in taken]
+    drawn = itertools.islice(draws(split, sizes, known, rng), limit or SIZES[split])
+    return [
+        example_of(skills_, topic, rng, known, full=full, turns=turns, filter_names=filter_names)
+        for skills_, topic in list(drawn)
+    ]
+
+
+def grade(example: sn.Example, text: str) -> Mapping[str, float]:
+    """Grade a text by the rules: what the task does where no grader was set up."""
+    return marks(example, text, sn.get_grader("rules").make()(example, text, rubric(example), 0))
 
 
 @sn.hookimpl
 def register_tasks(register: Any) -> None:
+    public = catalogue()
+    shared: dict[str, Any] = {"licence": "MIT", "chance": 0.0, "tuned_on": tuned_on}
     register(
         sn.Task(
             name="skillmix",
-            version="1",
+            version="2",
             load=load,
             kind="generation",
-            source="public tenth of Skill-Mix (arXiv 2310.17567), texts from an embedded grammar, rules grader (synthetic)",
-            licence="MIT",
-            chance=0.0,
-            max_new_tokens=72,
+            form="two-turn generation, k + 3 points",
+            source="public tenth of Skill-Mix (arXiv 2310.17567), definitions and texts written here",
+            max_new_tokens=OPTIONS["max_new_tokens"],
             description="write a short text on a topic that shows k asked skills",
-            options={"k": 2},
-            label_columns=LABELS,
+            options=OPTIONS,
+            label_columns=label_columns(public),
             grade=grade,
+            sizes=SIZES,
+            score=score,
+            follow_up=follow_up,
+            rubric=rubric,
+            marks=marks,
+            fit=fit,
+            **shared,
         )
     )
+    register(text_task(SIZES, label_columns(public), shared))

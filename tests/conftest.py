@@ -18,7 +18,7 @@ from skillneurons.model_source import pocket_folder
 ARCHITECTURES = ("qwen2", "llama", "gpt2")
 
 
-def build_model(architecture: str, vocab_size: int) -> Any:
+def build_model(architecture: str, vocab_size: int, max_position_embeddings: int = 256) -> Any:
     import torch
     from transformers import (
         GPT2Config,
@@ -37,7 +37,7 @@ def build_model(architecture: str, vocab_size: int) -> Any:
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 256,
+        "max_position_embeddings": max_position_embeddings,
         "initializer_range": 0.3,
     }
     if architecture == "qwen2":
@@ -50,7 +50,7 @@ def build_model(architecture: str, vocab_size: int) -> Any:
             n_embd=32,
             n_layer=3,
             n_head=4,
-            n_positions=256,
+            n_positions=max_position_embeddings,
             initializer_range=0.3,
             bos_token_id=0,
             eos_token_id=0,

@@ -60,13 +60,17 @@ def test_list_tasks_as_json_tells_everything(capsys: pytest.CaptureFixture[str])
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["hans"]["licence"] == "MIT" and rows["hans"]["chance"] == 0.5
     assert "labels.gold_label" in rows["hans"]["columns"]["labels"]
-    assert rows["skillmix"]["options"] == {"k": 2}
+    assert rows["skillmix"]["options"]["k"] == 2 and rows["skillmix"]["form"] == "two-turn generation, k + 3 points"
+    assert len(rows["arithmetic"]["subtasks"]) == 20 and "2_digit_addition" in rows["arithmetic-open"]["subtasks"]
+    for name, row in rows.items():
+        assert all(row[key] for key in ("form", "source", "licence", "sizes", "columns")), name
+        assert set(row["sizes"]) == {"train", "validation", "discovery", "heldout"} and row["chance"] is not None
 
 
-@pytest.mark.parametrize("what", ["metrics", "attributions", "models"])
+@pytest.mark.parametrize("what", ["metrics", "attributions", "graders", "models"])
 def test_the_other_lists(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0
-    expected = {"metrics": "confidence", "attributions": "pearson", "models": "pocket"}[what]
+    expected = {"metrics": "confidence", "attributions": "pearson", "graders": "rules", "models": "pocket"}[what]
     assert expected in capsys.readouterr().out
 
 

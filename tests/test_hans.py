@@ -38,9 +38,14 @@ def heuristic_of(example: sn.Example) -> str:
 
 def test_the_task_declares_itself() -> None:
     hans_task = task()
-    assert (hans_task.name, hans_task.version, hans_task.kind, hans_task.chance) == ("hans", "1", "choice", 0.5)
+    assert (hans_task.name, hans_task.version, hans_task.kind, hans_task.chance) == ("hans", "2", "choice", 0.5)
+    assert hans_task.form == "premise and hypothesis, yes or no"
     assert hans_task.label_columns == ("lexical_overlap", "subsequence", "constituent", "gold_label")
-    assert hans_task.options == {"path": None, "hub": None, "revision": None, "split": "template"}
+    assert hans_task.options == {
+        **{"path": None, "hub": None, "revision": None, "split": "template"},
+        **{"train": "nli", "mnli": None, "mnli_revision": None},
+    }
+    assert hans_task.sizes == {which: len(hans.load(which)) for which in hans_task.sizes}
 
 
 def test_an_example_holds_everything_hans_says() -> None:
@@ -212,6 +217,11 @@ def test_quotas() -> None:
             ("heldout", {"path": "a.tsv", "hub": "b/c"}),
             "hans: both path 'a.tsv' and hub 'b/c' are given; give one of them",
         ),
+        (
+            ("heldout", {"revision": "abc"}),
+            "hans.revision: 'abc' is given without hans.hub, the data set it belongs to",
+        ),
+        (("heldout", {"train": "snli"}), "hans.train: 'snli'; known: nli, mnli, hans"),
     ],
 )
 def test_options_that_cannot_be(arguments: tuple[str, dict[str, Any]], message: str) -> None:

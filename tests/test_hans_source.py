@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import skillneurons as sn
 from skillneurons.tasks import hans, hans_source
-from skillneurons.tasks.hans_source import COLUMNS, hub_pairs, read_pairs
+from skillneurons.tasks.hans_grammar import generate_hans
+from skillneurons.tasks.hans_source import COLUMNS, hub_pairs, read_pairs, read_training_pairs
 from skillneurons.tasks.hans_splits import hans_split_of_template
 from skillneurons.tasks.hans_subcases import SUBCASES
 
@@ -164,6 +165,37 @@ def test_an_empty_file_and_one_that_is_no_text(tmp_path: Path) -> None:
     assert message_of(file) == f"{file}: not UTF-8 text (invalid start byte, byte 4)"
 
 
+def test_the_parse_of_the_premise_is_kept_and_counts_for_nothing(tmp_path: Path) -> None:
+    tree = "(ROOT (S (NP (NNS judges)) (VP (VBD ran))))"
+    table = read_pairs(write_table(tmp_path / "a.tsv", [ROWS[0] | {"sentence1_parse": tree}]))
+    json_lines = read_pairs(write_json(tmp_path / "a.jsonl", [ROWS[0] | {"sentence1_parse": tree}]))
+    assert [pair.parse for pair in (*table, *json_lines)] == [tree, tree]
+    (without,) = read_pairs(write_json(tmp_path / "b.jsonl", ROWS[:1]))
+    assert without.parse == "" and [without] == table
+    file = write_json(tmp_path / "c.jsonl", [ROWS[0] | {"sentence1_parse": ["S"]}])
+    assert message_of(file) == f"{file}:1: sentence1_parse must be a text, got ['S']"
+
+
+@pytest.mark.parametrize("ending", ["txt", "jsonl"])
+def test_the_training_split_lies_beside_the_evaluation_file(ending: str, tmp_path: Path) -> None:
+    evaluation = write_table(tmp_path / "mine.tsv", ROWS[:1])
+    file = tmp_path / f"heuristics_train_set.{ending}"
+    (write_table if ending == "txt" else write_json)(file, ROWS[1:])
+    assert [pair.pairID for pair in read_pairs(tmp_path)] == ["ex7"]  # the training split is not the evaluation file
+    for path in (tmp_path, evaluation):
+        assert [pair.pairID for pair in read_training_pairs(path)] == ["ex8", "ex9"]
+
+
+def test_no_training_split_beside_the_evaluation_file(tmp_path: Path) -> None:
+    write_table(tmp_path / "mine.tsv", ROWS)
+    with pytest.raises(sn.DataError) as error:
+        read_training_pairs(tmp_path)
+    assert str(error.value) == (
+        "hans.train: 'hans' needs heuristics_train_set.txt or heuristics_train_set.jsonl in "
+        f"{str(tmp_path)!r}, beside the evaluation file; put it there, or set hans.train to nli or mnli"
+    )
+
+
 def test_the_task_reads_a_path(tmp_path: Path) -> None:
     file = str(write_table(tmp_path / "a.tsv", ROWS))
     discovery, heldout = (hans.load(which, path=file) for which in ("discovery", "heldout"))
@@ -200,6 +232,34 @@ def test_the_hub_copy_has_labels_the_other_way_round(monkeypatch: pytest.MonkeyP
     assert {example.id for example in hans.load("discovery", hub="jhu-cogsci/hans")} == {"row0", "row1"}
 
 
+@pytest.fixture
+def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder in the form of the hub copy, which ``load_dataset`` really loads."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "hans"
+    folder.mkdir()
+    rows = [row | {"parse_premise": "(S (NNS judges))"} for row in hub_rows()]
+    for name, part in (("validation", rows[:2]), ("train", rows[2:])):
+        features = datasets.Features(
+            dict.fromkeys(rows[0], datasets.Value("string"))
+            | {"label": datasets.ClassLabel(names=["entailment", "non-entailment"])}
+        )
+        file = folder / f"{name}-00000-of-00001.parquet"
+        datasets.Dataset.from_list(part, features=features).to_parquet(file)
+    return folder
+
+
+def test_a_copy_of_the_hub_data_set_is_really_loaded(hub_folder: Path) -> None:
+    pairs = hub_pairs(str(hub_folder), None)
+    assert [(pair.pairID, pair.gold_label, pair.subcase, pair.parse) for pair in pairs] == [
+        ("row0", "non-entailment", "ln_passive", "(S (NNS judges))"),
+        ("row1", "entailment", "ce_adverb", "(S (NNS judges))"),
+    ]
+    assert [pair.sentence2 for pair in hub_pairs(str(hub_folder), None, "train")] == ["The actor ran ."]
+
+
 def test_a_hub_that_does_not_answer_and_a_strange_label(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
@@ -210,13 +270,13 @@ def test_a_hub_that_does_not_answer_and_a_strange_label(monkeypatch: pytest.Monk
     with pytest.raises(sn.DataError) as error:
         hub_pairs("a/b", None)
     assert str(error.value) == (
-        "hans.hub: 'a/b' at revision latest cannot be loaded (ConnectionError: no route); "
+        "hans.hub: split 'validation' of 'a/b' at revision latest cannot be loaded (ConnectionError: no route); "
         "check name and network, or give hans.path"
     )
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [hub_rows()[0] | {"label": -1}])
     with pytest.raises(sn.DataError) as error:
         hub_pairs("a/b", None)
-    assert str(error.value) == "hans.hub 'a/b', row 0: label -1; known: 0 (entailment), 1 (non-entailment)"
+    assert str(error.value) == "hans.hub 'a/b', validation row 0: label -1; known: 0 (entailment), 1 (non-entailment)"
 
 
 @pytest.mark.skipif(not ORIGINAL.exists(), reason=f"the sample of the original HANS pairs is not at {ORIGINAL}")
@@ -244,3 +304,12 @@ def test_the_original_pairs() -> None:
         for word in example.prompt.lower().split()
     }
     assert words - ours == set()
+
+
+@pytest.mark.skipif(not ORIGINAL.exists(), reason=f"the sample of the original HANS pairs is not at {ORIGINAL}")
+def test_generated_hans_has_the_subcases_and_labels_of_the_original() -> None:
+    original, generated = (
+        Counter((pair.heuristic, pair.subcase, pair.gold_label) for pair in pairs)
+        for pairs in (read_pairs(ORIGINAL), generate_hans(100, 0))
+    )
+    assert len(original) == 30 and original == generated

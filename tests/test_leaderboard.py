@@ -23,6 +23,7 @@ DESIGN = (
     "heldout_top10_r_low, heldout_top10_r_high, baseline_top10_r, partial_r, null95_r, n_fwer, n_fdr, "
     "ablation_drop, random_drop, random_drop_sd, causal_z, stability, status, reason, keys"
 )
+ADDED = ", tuned_on, graded_by"
 GOLDEN = Path(__file__).parent / "golden"
 NOT_RUN = "partial_r, null95_r, n_fwer, n_fdr, heldout intervals: not run; causal: not run"
 
@@ -104,21 +105,35 @@ def gallery() -> list[Result]:
     second = column(top1_r=0.8, top10_r=0.7, heldout_top10_r=0.6, top=[{"layer": 0, "neuron": n} for n in range(5, 15)])
     labels = {"name": "labels", "version": "1", "columns": list(other)}
     causal = {"columns": {"labels.len|gth": {"ablation_drop": 0.25, "random_drop": 0.01, "causal_z": 3.14159}}}
+    task = {**cell("a0").task, "tuned_on": "other texts", "grader": {"name": "rules", "synthetic": True}}
+    scores = [
+        {"name": "exact_match", "part": "", "value": 0.25, "n": 500, "detail": False},
+        {"name": "exact_match", "part": "k = 2", "value": None, "n": 0, "detail": False},
+        {"name": "exact_match", "part": "small", "value": 1.0, "n": 3, "detail": True},
+    ]
+    again = [{**scores[0], "value": 0.5}, *scores[1:]]
     return [
-        cell("a0"),
-        cell("a1", seed=1, columns={"confidence.p_target": second}),
+        cell("a0", task=task, scores=scores),
+        cell("a1", seed=1, columns={"confidence.p_target": second}, task=task, scores=again),
         cell("b0", columns=other, metric=labels, causal=causal),
         failed("c0", "no room\nfor <this>", task={"name": "hans", "version": "1"}),
     ]
 
 
 def test_columns_are_those_of_the_design() -> None:
-    assert ", ".join(COLUMNS) == DESIGN
+    assert ", ".join(COLUMNS) == DESIGN + ADDED
 
 
 def test_markdown_page(tmp_path: Path) -> None:
     (path,) = write_board(build_board([save(tmp_path / "runs", gallery())]), tmp_path / "out", ["md"])
     assert path.read_text() == (GOLDEN / "board.md").read_text()
+
+
+def test_the_page_gives_the_tasks_own_figures_and_says_who_graded(tmp_path: Path) -> None:
+    (path,) = write_board(build_board([save(tmp_path / "runs", gallery())]), tmp_path / "out", ["md"])
+    text = path.read_text()
+    assert "\n  - prompt tuned on other texts; graded by rules (synthetic)\n" in text
+    assert "\n  - exact_match: all 0.375 (n = 500), k = 2 not scored (n = 0)\n" in text and "small" not in text
 
 
 def test_any_order_of_files_and_folders_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -169,6 +184,8 @@ def test_a_row_averages_its_seeds() -> None:
         "status": "ok",
         "reason": NOT_RUN,
         "keys": "a0 a1",
+        "tuned_on": "other texts",
+        "graded_by": "rules (synthetic)",
     }
 
 

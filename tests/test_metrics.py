@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import skillneurons as sn
@@ -45,12 +46,14 @@ def test_labels_come_from_the_example_and_from_the_grader() -> None:
 def test_arithmetic_heuristics_of_a_wrong_statement() -> None:
     """12 plus 47 equals 69: right last digit, right length and parity, wrong first digit."""
     example = arithmetic.verification_example(Item(2, "addition", 12, 47), "right", random.Random(0))
-    example = sn.Example(example.id, example.prompt, example.target, fields={**example.fields, "shown": 69})
+    example = replace(example, fields={**example.fields, "shown": 69})
     values = heuristics.heuristics(example, sn.Output("no", 1.0, -0.1))
     assert values["last_digit_ok"] == 1 and values["first_digit_ok"] == 0
     assert values["length_ok"] == 1 and values["parity_ok"] == 1
-    assert (values["a_last_digit"], values["b_last_digit"]) == (2, 7)
-    assert values["answer_magnitude"] == pytest.approx(math.log10(60))
+    assert values["correct"] == 0 and values["carry"] == 0
+    ones = [name for name, value in values.items() if "_last_digit_" in name and value == 1]
+    assert ones == ["a_last_digit_2", "b_last_digit_7"] and values["a_last_digit_3"] == 0
+    assert values["magnitude"] == pytest.approx(math.log10(60))
 
 
 def test_an_open_answer_that_is_no_number_is_not_scored() -> None:
@@ -71,8 +74,12 @@ def test_hans_heuristics() -> None:
             "gold_label": "non-entailment",
         },
     )
-    values = heuristics.heuristics(example, sn.Output("yes", 0.0, -1.0, predicted="yes"))
-    assert values["heuristic_follows"] == 1 and values["error"] == 1 and values["passive_by"] == 1
+    output = sn.Output("yes", 0.0, -1.0, (math.log(0.6), math.log(0.2)), predicted="yes")
+    values = heuristics.heuristics(example, output)
+    assert values["p_entailment"] == pytest.approx(0.75)
+    assert (
+        values["predicted"] == values["heuristic_follows"] == 1 and values["error"] == 1 and values["passive_by"] == 1
+    )
     assert values["premise_length"] == 7 and values["comma"] == 0
     assert values["overlap"] == pytest.approx(3 / 7)  # the judge actor / the judge was seen by actor saw
 

@@ -5,18 +5,23 @@ import random
 import re
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import skillneurons as sn
 from skillneurons.tasks import lexicon
+from skillneurons.tasks.hans_grammar import HansPair, generate_hans
+from skillneurons.tasks.hans_source import read_pairs
 from skillneurons.tasks.nli import CHOICES, TRAPS, generate_nli, nli_prompt, nli_stream
 from skillneurons.tasks.nli_grammar import BUILDERS, Sentences, trap
 
 N = 6000
 FIRST = [
-    ("nli/0/0", "yes", "nli: While the actor contacted the manager , the senators hid in the museum ."),
-    ("nli/0/1", "no", "nli: Maybe the doctors helped the athletes ."),
+    ("nli/0/0", "yes", "nli: The baker shouted ."),
+    ("nli/0/1", "no", "nli: The lawyer saw the miners by the nurses ."),
 ]
+OUTSIDE = {*lexicon.OUTSIDE_HANS, *map(lexicon.plural, lexicon.OUTSIDE_HANS)}
+ORIGINAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "hans_eval_3000.tsv"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,29 @@ def test_the_stream_is_the_one_the_pocket_model_learned() -> None:
     pairs = generate_nli(1000, seed=0)
     assert [(e.id, e.target, e.group) for e in pairs[:2]] == FIRST
     text = "\n".join(f"{e.prompt} {e.target}" for e in pairs)
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "e9151b21b27727c6"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "d1d658f2b6ea8acb"
+
+
+def test_every_premise_has_a_noun_that_hans_does_not_use(pairs: list[sn.Example]) -> None:
+    assert len(OUTSIDE) == 24 and not OUTSIDE & {*lexicon.NOUNS, *map(lexicon.plural, lexicon.NOUNS)}
+    for example in (*pairs, *generate_nli(2000, seed="hans/0")):
+        assert OUTSIDE & set(words(example.fields["premise"])), example
+
+
+def no_pair_has_an_outside_noun(hans: list[HansPair], pairs: list[sn.Example]) -> None:
+    for pair in hans:
+        assert not OUTSIDE & set(words(f"{pair.sentence1} {pair.sentence2}")), pair
+    prompts = {nli_prompt(pair.sentence1, pair.sentence2) for pair in hans}
+    assert not prompts & {example.prompt for example in pairs}
+
+
+def test_no_generated_hans_pair_is_an_nli_pair(pairs: list[sn.Example]) -> None:
+    no_pair_has_an_outside_noun([*generate_hans(300, 0), *generate_hans(100, "train/0")], pairs)
+
+
+@pytest.mark.skipif(not ORIGINAL.exists(), reason=f"the sample of the original HANS pairs is not at {ORIGINAL}")
+def test_no_original_hans_pair_is_an_nli_pair(pairs: list[sn.Example]) -> None:
+    no_pair_has_an_outside_noun(read_pairs(ORIGINAL), pairs)
 
 
 def test_ids_are_unique_and_the_group_is_the_premise(pairs: list[sn.Example]) -> None:

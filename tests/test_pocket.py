@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 import skillneurons as sn
@@ -12,10 +13,16 @@ from safetensors import safe_open
 from skillneurons.attribution import accuracy, measure
 from skillneurons.inputs import encode_examples
 from skillneurons.model_source import pocket_folder
-from skillneurons.pocket.corpus import training_examples
+from skillneurons.pocket.corpus import KINDS, NLI_POOL, training_examples
+from skillneurons.pocket.train import BATCH
+from skillneurons.predict import predict
 from skillneurons.prompt import initial_prompt
-from skillneurons.tasks import arithmetic, hans, skillmix
+from skillneurons.tasks import arithmetic, hans, nli, skillmix
 from skillneurons.tasks.arithmetic_items import SHARES
+from skillneurons.tasks.hans_grammar import generate_hans
+from skillneurons.tasks.hans_source import read_pairs
+
+ORIGINAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "hans_eval_3000.tsv"
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +57,42 @@ def test_digits_are_single_tokens_and_any_text_round_trips(pocket: sn.LanguageMo
     assert pocket.decode(pocket.encode(text)) == text
 
 
-def test_no_test_item_is_in_the_training_text() -> None:
-    """Regenerate the start of the text and hold it against the splits it must not touch."""
-    for kind in ("open", "verification"):
-        for example in itertools.islice(training_examples(kind, 0), 3000):
-            assert sn.split_by_group(example.group, "arithmetic", SHARES) == "train"
-    for example in itertools.islice(training_examples("skillmix", 0), 500):
-        assert sn.split_by_group(example.group, "skillmix") == "train"
+@pytest.fixture(scope="module")
+def trained() -> dict[str, int]:
+    """Return how many examples of each kind the weights were trained on, and the seed."""
+    record = json.loads((pocket_folder() / "training.json").read_text())
+    return {kind: record["steps"] * BATCH[kind] for kind in KINDS} | {"seed": record["seed"]}
+
+
+@pytest.mark.parametrize("kind", ["open", "verification", "skillmix"])
+def test_no_test_item_is_in_the_training_text(kind: str, trained: dict[str, int]) -> None:
+    """Regenerate the item list of the whole training: every group in it is of the split ``train``."""
+    stream = itertools.islice(training_examples(kind, trained["seed"]), trained[kind])
+    groups = {example.group for example in stream}
+    salt, shares = ("skillmix", {}) if kind == "skillmix" else ("arithmetic", {"shares": SHARES})
+    assert len(groups) > 1000
+    assert {sn.split_by_group(group, salt, **shares) for group in groups} == {"train"}
+    task = "skillmix" if kind == "skillmix" else f"arithmetic{'-open' if kind == 'open' else ''}"
+    for split in ("discovery", "heldout"):
+        assert groups.isdisjoint(example.group for example in sn.get_task(task).load(split, limit=2000))
+
+
+@pytest.fixture(scope="module")
+def nli_prompts(trained: dict[str, int]) -> set[str]:
+    return {example.prompt for example in nli.generate_nli(NLI_POOL, seed=trained["seed"] + 1_000)}
+
+
+def test_no_generated_hans_pair_is_in_the_training_text(nli_prompts: set[str]) -> None:
+    generated = {nli.nli_prompt(pair.sentence1, pair.sentence2) for pair in generate_hans(1000, seed=0)}
+    assert len(nli_prompts) > 50_000 and len(generated) == 30_000
+    assert nli_prompts.isdisjoint(generated)
+
+
+@pytest.mark.skipif(not ORIGINAL.exists(), reason="the sample of the original HANS is not beside this folder")
+def test_no_original_hans_pair_is_in_the_training_text(nli_prompts: set[str]) -> None:
+    pairs = read_pairs(ORIGINAL)
+    assert len(pairs) == 3000
+    assert nli_prompts.isdisjoint(nli.nli_prompt(pair.sentence1, pair.sentence2) for pair in pairs)
 
 
 def test_the_training_text_is_seeded() -> None:
@@ -88,9 +124,12 @@ def test_hans_catches_it_out(pocket: sn.LanguageModel) -> None:
 
 
 def test_it_shows_most_but_not_all_asked_skills(pocket: sn.LanguageModel) -> None:
-    task = sn.get_task("skillmix")
-    encoded = encode_examples(pocket, task, skillmix.load("heldout", limit=60, k=[2, 3]), num_virtual_tokens=0)
-    outputs = measure(pocket, task, encoded, {}, None, accumulator=None).outputs
-    asked = [(o, skill) for row, o in zip(encoded, outputs, strict=True) for skill in row.example.fields["skills"]]
-    shown = sum(o.labels[f"shown_{skillmix.COLUMNS[skill]}"] for o, skill in asked) / len(asked)
-    assert 0.5 < shown < 0.98
+    for turns in (1,):
+        examples = skillmix.load("heldout", limit=60, k=[2, 3], turns=turns)
+        outputs = [one.output for one in predict(pocket, sn.get_task("skillmix"), examples)]
+        asked = [
+            output.labels[f"shown_{column}"]
+            for example, output in zip(examples, outputs, strict=True)
+            for column in example.fields["columns"]
+        ]
+        assert 0.5 < sum(asked) / len(asked) < 0.98

@@ -215,7 +215,7 @@ def test_a_misspelt_hook(tmp_path: Path) -> None:
     path = write(tmp_path, "misspelt", text)
     assert reason(path) == (
         "no hook named 'register_taskz'; did you mean 'register_tasks'? "
-        "known: cell_finished, register_attributions, register_metrics, register_tasks"
+        "known: cell_finished, register_attributions, register_graders, register_metrics, register_tasks"
     )
     assert "words" not in load_registry([path]).metrics
 
@@ -226,7 +226,10 @@ def test_a_misspelt_hook(tmp_path: Path) -> None:
         ("'a..b', '1', list", "task name 'a..b': two dots in a row are not allowed in a name"),
         ("'x', '1', list, kind='open_ended'", "task 'x': kind 'open_ended' must be one of open, choice, generation"),
         ("'x', '1', 3", "task 'x': load must be a function, got int"),
-        ("'x', '1', list, kind='generation'", "task 'x': a generation task needs grade(example, text)"),
+        (
+            "'x', '1', list, kind='generation'",
+            "task 'x': a generation task needs grade(example, text), or rubric and marks",
+        ),
     ],
 )
 def test_a_task_is_checked(tmp_path: Path, arguments: str, message: str) -> None:
@@ -265,9 +268,25 @@ def test_an_observer_that_fails_is_reported_and_the_others_are_called(tmp_path: 
     assert seen.read_text() == "k1"
 
 
+def test_a_hook_implemented_under_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "named.py"
+    path.write_text(
+        "import skillneurons as sn\n@sn.hookimpl(specname='register_metrics')\ndef words(register):\n"
+        "    register(sn.Metric('words', lambda example, output: 1.0))\n"
+    )
+    assert "words" in load_registry([str(path)]).metrics
+    path.write_text(path.read_text().replace("register_metrics", "register_metrix"))
+    assert "no hook named 'register_metrix'; did you mean 'register_metrics'?" in load_registry([str(path)]).warnings[0]
+
+
+def test_leaving_out_a_plugin_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(sn.UserError, match="no plugin named 'hanz'; did you mean 'hans'?"):
+        load_registry(blocked=["hanz"])
+
+
 def test_nearest_name() -> None:
     with pytest.raises(sn.UserError) as error:
         sn.get_task("hanz")
     assert str(error.value) == (
-        "no task named 'hanz'; did you mean 'hans'? known: arithmetic, arithmetic-open, hans, skillmix"
+        "no task named 'hanz'; did you mean 'hans'? known: arithmetic, arithmetic-choice, arithmetic-open, hans, skillmix, skillmix-text"
     )

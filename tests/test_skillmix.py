@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 import skillneurons as sn
 from skillneurons.tasks import skillmix
 from skillneurons.tasks import skillmix_grammar as grammar
+from skillneurons.tasks.skillmix_catalogue import catalogue
 from skillneurons.types import SPLITS
 
 
@@ -80,7 +83,95 @@ def test_a_text_off_topic_loses_the_topic_point() -> None:
 def test_labels_say_what_was_asked() -> None:
     labels = example("metaphor", "accident").labels
     assert {name for name, value in labels.items() if value} == {"asked_metaphor", "asked_accident"}
-    assert set(labels) <= set(skillmix.LABELS)
+    assert set(labels) <= set(sn.get_task("skillmix").label_columns)
+
+
+def test_the_full_instruction_gives_definition_and_example_and_the_second_turn_follows() -> None:
+    (one,) = skillmix.load("heldout", limit=1, k=1, instruction="full")
+    (skill,) = one.fields["skills"]
+    known = catalogue().skill(skill)
+    assert one.prompt == (
+        f"Write a short natural text in the context of {one.fields['topic']} that shows all of these skills:\n"
+        f"- {skill}: {known.definition} An example: {known.example}\n"
+        "Use at most 1 sentence. Do not name the skills. Answer with the text alone."
+    )
+    assert skillmix.follow_up(one, "x") == (
+        "Check that your text shows every skill, and improve it. It must keep to the topic and have at most 1 sentence. "
+        "Answer with the improved text alone."
+    )
+
+
+def test_brief_turns() -> None:
+    (two,) = skillmix.load("heldout", limit=1, k=3)
+    (one,) = skillmix.load("heldout", limit=1, k=3, turns=1)
+    assert skillmix.follow_up(two, "x") == "Improve it in at most 2 sentences, showing every skill."
+    assert skillmix.follow_up(one, "x") is None and one.prompt == two.prompt
+
+
+def test_the_rubric_asks_for_each_skill_the_topic_and_sense() -> None:
+    items = skillmix.rubric(example("metaphor", "folk physics"))
+    assert list(items) == ["metaphor", "folk_physics", "topic", "sense"]
+    assert items["topic"] == 'Does the text pertain to the topic "Sewing"?'
+    assert items["folk_physics"] == (
+        'Does the text show the skill "folk physics" (The everyday understanding of how physical things behave.)?'
+    )
+
+
+SKILLS = "category,skill,definition,example,comments,status,added by\nx,irony (verbal),saying the opposite,What luck.,,,\nx,pun,wordplay,A sole sold.,,,\n"
+
+
+def own_files(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "skills.csv").write_text(SKILLS)
+    (tmp_path / "topics.txt").write_text("Tea\nRain\nIce\nFog\nSun\nSea\n")
+    return {"skills": str(tmp_path / "skills.csv"), "topics": str(tmp_path / "topics.txt")}
+
+
+def test_skills_of_ones_own_bring_their_labels_their_texts_and_the_full_instruction(tmp_path: Path) -> None:
+    files = own_files(tmp_path)
+    made = [one for split in SPLITS for one in skillmix.load(split, k=[1, 2], limit=50, **files)]
+    assert len({one.group for one in made}) == 6 * 3
+    one = next(one for one in made if one.fields["skills"] == ("pun", "irony (verbal)"))
+    assert one.target == "A sole sold. What luck." and one.prompt.startswith(
+        "Write a short natural text in the context"
+    )
+    assert one.labels == {"asked_irony": 1.0, "asked_pun": 1.0} and one.fields["columns"] == ("pun", "irony")
+    options = {**skillmix.OPTIONS, **files, "grader": "judge", "max_new_tokens": 9}
+    assert skillmix.fit(**options) == {
+        "label_columns": (
+            *("asked_irony", "asked_pun", "shown_irony", "shown_pun"),
+            *("on_topic", "makes_sense", "within_limit", "full_marks", "all_skills", "skill_fraction"),
+        ),
+        "max_new_tokens": 9,
+    }
+    assert skillmix.tuned_on(**options) == "the catalogue's examples, other combinations"
+
+
+def test_rules_refuse_skills_of_ones_own(tmp_path: Path) -> None:
+    with pytest.raises(sn.DataError) as error:
+        skillmix.fit(**{**skillmix.OPTIONS, **own_files(tmp_path)})
+    assert str(error.value) == (
+        "skillmix.grader: 'rules' knows the embedded skills and topics only; with skills or topics of your own "
+        "use grader: judge or grader: api"
+    )
+    one = sn.Example("a", "p", "t", fields={"topic": "Tea"})
+    with pytest.raises(sn.UserError, match="grader 'rules' does not know the topic 'Tea'; it grades the embedded"):
+        sn.get_grader("rules").make()(one, "text", {"metaphor": "?"}, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 11}, "skillmix.k: [11]; each k must be 1 to 10, the number of skills"),
+        ({"k": []}, "skillmix.k: empty; each k must be 1 to 10, the number of skills"),
+        ({"k": [2, 2]}, "skillmix.k: [2, 2]; each k must be given once"),
+        ({"turns": 3}, "skillmix.turns: 3; known: 1 (write), 2 (write, then improve)"),
+        ({"instruction": "long"}, "skillmix.instruction: 'long'; known: brief, full"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(sn.DataError) as error:
+        skillmix.load("train", **options)
+    assert str(error.value) == message
 
 
 def test_splits_share_no_combination_whatever_the_order() -> None:
@@ -93,9 +184,3 @@ def test_splits_share_no_combination_whatever_the_order() -> None:
 
 def test_same_seed_same_examples() -> None:
     assert skillmix.load("heldout", limit=30) == skillmix.load("heldout", limit=30)
-
-
-def test_more_skills_than_there_are_is_refused() -> None:
-    with pytest.raises(sn.DataError) as error:
-        skillmix.load("train", k=11)
-    assert str(error.value) == "skillmix.k: [11]; each k must be 1 to 10, the number of skills"

@@ -28,8 +28,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 PIECES = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"  # digits stand alone, as in Qwen2
-BATCH = {"open": 128, "verification": 96, "nli": 48, "skillmix": 6}
-WEIGHT = {"open": 0.35, "verification": 0.30, "nli": 0.25, "skillmix": 0.10}
+BATCH = {"open": 96, "verification": 112, "nli": 64, "skillmix": 8}
+WEIGHT = {"open": 0.30, "verification": 0.32, "nli": 0.27, "skillmix": 0.11}
 MAX_FILLER = 24
 EARLY_FILLER = 6  # at most so many in the first part of the training, which is cheaper and learns sooner
 EARLY = 0.55

@@ -1,0 +1,152 @@
+"""Run inputs with a soft prompt and let the model write: greedily, or by seeded draws.
+
+Inputs of a first turn have one length and are not padded. A second turn holds a text of the model's own, so
+its inputs differ in length: they are padded on the left, masked, and their positions count real tokens only.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from skillneurons.errors import CellError
+from skillneurons.inputs import EncodedExample
+from skillneurons.model import LanguageModel
+from skillneurons.prompt import SoftPrompt
+
+
+@dataclass(slots=True)
+class Prefix:
+    """Input and prompt after their forward pass: the cache, its mask, and the next token's log-probabilities."""
+
+    cache: Any
+    log_probs: torch.Tensor  # (B, vocabulary), nats
+    mask: torch.Tensor | None  # (B, T + m), 1 where a real token stands; None: everywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How texts are drawn: ``temperature`` (0: greedily) and the seed; ``generation`` numbers the text of an example."""
+
+    temperature: float
+    seed: int
+    generation: int
+
+
+@dataclass(slots=True)
+class Continuation:
+    """A continuation: its tokens, their summed log-probability (nats), and means over them."""
+
+    ids: list[int]
+    log_prob: float
+    margin: float
+    entropy: float
+
+
+def run_prefix(lm: LanguageModel, rows: Sequence[EncodedExample], prompt: SoftPrompt | None) -> Prefix:
+    """Run inputs and the prompt; the vocabulary projection runs on the last row only."""
+    longest = max(len(row.ids) for row in rows)
+    ids = torch.tensor([[0] * (longest - len(row.ids)) + list(row.ids) for row in rows], device=lm.device)
+    real = torch.tensor([[0] * (longest - len(row.ids)) + [1] * len(row.ids) for row in rows], device=lm.device)
+    embedded = lm.embed(ids)
+    if prompt is not None:
+        virtual = prompt.embeddings.to(embedded.device, embedded.dtype).expand(len(rows), -1, -1)
+        ones = real.new_ones(len(rows), prompt.num_virtual_tokens)
+        in_order = (embedded, virtual) if prompt.placement == "append" else (virtual, embedded)
+        embedded = torch.cat(in_order, dim=1)
+        real = torch.cat((real, ones) if prompt.placement == "append" else (ones, real), dim=1)
+    if bool(real.all()):
+        out = lm.model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1)
+        return Prefix(out.past_key_values, _next(out), None)
+    out = lm.model(
+        inputs_embeds=embedded,
+        attention_mask=real,
+        position_ids=(real.cumsum(1) - 1).clamp_min(0),
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return Prefix(out.past_key_values, _next(out), real)
+
+
+def _next(out: Any) -> torch.Tensor:
+    log_probs: torch.Tensor = out.logits[:, -1].float().log_softmax(-1)
+    return log_probs
+
+
+def generate(
+    lm: LanguageModel,
+    prefix: Prefix,
+    max_new_tokens: int,
+    rows: Sequence[EncodedExample] = (),
+    sampling: Sampling | None = None,
+) -> list[Continuation]:
+    """Continue each row until its end of text or ``max_new_tokens``; uses the cache up.
+
+    Greedy without ``sampling``. A drawn text depends on its example's id, the seed and the generation
+    alone, not on the other rows.
+    """
+    eos = lm.tokenizer.eos_token_id
+    log_probs, mask, steps = prefix.log_probs, prefix.mask, []
+    draws = [] if sampling is None or sampling.temperature == 0 else [_stream(sampling, row) for row in rows]
+    alive = torch.ones(log_probs.shape[0], dtype=torch.bool, device=log_probs.device)
+    for step in range(max_new_tokens):
+        top = log_probs.topk(2, dim=-1)
+        token = _drawn(log_probs, sampling.temperature, draws) if sampling and draws else top.indices[:, 0]
+        chosen = log_probs.gather(1, token[:, None])[:, 0]
+        entropy = -(log_probs.exp() * log_probs).nan_to_num(0.0).sum(-1)
+        margin = top.values[:, 0].exp() - top.values[:, 1].exp()
+        steps.append((token, chosen, margin, entropy, alive))
+        if eos is not None:
+            alive = alive & (token != eos)
+        if not alive.any() or step + 1 == max_new_tokens:
+            break
+        places: dict[str, torch.Tensor] = {}
+        if mask is not None:
+            mask = torch.cat((mask, mask.new_ones(mask.shape[0], 1)), dim=1)
+            places = {"attention_mask": mask, "position_ids": mask.sum(1, keepdim=True) - 1}
+        out = lm.model(
+            input_ids=token[:, None], past_key_values=prefix.cache, use_cache=True, logits_to_keep=1, **places
+        )
+        log_probs = _next(out)
+    tokens, chosen, margins, entropies, lives = (torch.stack(column, 1).cpu() for column in zip(*steps, strict=True))
+    n = lives.sum(1)
+    means = [(values.double() * lives).sum(1) / n for values in (margins, entropies)]
+    sums = (chosen.double() * lives).sum(1)
+    return [
+        Continuation(tokens[i, : n[i]].tolist(), float(sums[i]), float(means[0][i]), float(means[1][i]))
+        for i in range(len(n))
+    ]
+
+
+def _stream(sampling: Sampling, row: EncodedExample) -> random.Random:
+    return random.Random(f"generation/{sampling.seed}/{sampling.generation}/{row.example.id}")
+
+
+def _drawn(log_probs: torch.Tensor, temperature: float, draws: Sequence[random.Random]) -> torch.Tensor:
+    """Draw one token per row: the first whose cumulated probability passes the row's own number."""
+    cumulated = (log_probs.double() / temperature).softmax(-1).cumsum(-1)
+    numbers = torch.tensor([draw.random() for draw in draws], dtype=torch.float64, device=log_probs.device)
+    token: torch.Tensor = (cumulated < numbers[:, None] * cumulated[:, -1:]).sum(-1)
+    return token
+
+
+def second_turn(
+    lm: LanguageModel, rows: Sequence[EncodedExample], turns: Sequence[tuple[str, str, str]]
+) -> list[EncodedExample]:
+    """Return the rows with the whole dialogue (prompt, own text, request) as their input."""
+    again = []
+    for row, turn in zip(rows, turns, strict=True):
+        text = lm.dialogue(turn)
+        ids = tuple(lm.encode(text))
+        if row.truncated:
+            ids = ids[-row.room_for_dialogue :]
+        if len(ids) > row.room_for_dialogue:
+            raise CellError(
+                f"example {row.example.id!r}: its second turn has {len(ids)} tokens, but {lm.name!r} has room for "
+                f"{row.room_for_dialogue} beside the prompt and the answer (context {lm.context_length})"
+            )
+        again.append(replace(row, text=text, ids=ids))
+    return again
