@@ -40,6 +40,7 @@ _EXPORTS = {
     "load_config": "config",
     "load_model": "model",
     "load_registry": "registry",
+    "resolve_model": "model_source",
     "run": "runner",
     "split_by_group": "splits",
     "stable_hash": "splits",
@@ -76,6 +77,7 @@ __all__ = [
     "load_config",
     "load_model",
     "load_registry",
+    "resolve_model",
     "run",
     "split_by_group",
     "stable_hash",
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
     )
     from skillneurons.hookspecs import hookimpl
     from skillneurons.model import LanguageModel, load_model
+    from skillneurons.model_source import resolve_model
     from skillneurons.outputs import choice_log_probs
     from skillneurons.prompt import SoftPrompt
     from skillneurons.registry import get_grader, get_metric, get_task, load_registry

@@ -26,6 +26,7 @@ from skillneurons.outputs import answer
 from skillneurons.prompt import SoftPrompt
 from skillneurons.registry import get_metric
 from skillneurons.statistics import PearsonAccumulator, ranking
+from skillneurons.task_setup import with_options
 from skillneurons.types import Example, Metric, Output, Split, Task
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ class Measured:
 
 
 def accuracy(encoded: Sequence[EncodedExample], outputs: Sequence[Output]) -> tuple[float, float]:
-    """Return accuracy and its standard error; a choice task's is balanced over the targets."""
+    """Return accuracy and its standard error; balanced over the targets where all examples have the same choices."""
+    balanced = len({row.example.choices for row in encoded}) == 1
     by_class: dict[str, list[float]] = {}
     for row, output in zip(encoded, outputs, strict=True):
         if not math.isnan(output.correct):
-            name = row.example.target if row.example.choices else ""
+            name = row.example.target if row.example.choices and balanced else ""
             by_class.setdefault(name, []).append(output.correct)
     if not by_class:
         return math.nan, math.nan
@@ -235,6 +237,7 @@ def attribute(
     """
     where = position or ("last" if prompt is not None else "input_last")
     check_position(where, prompt)
+    task = with_options(task, options)
     chosen = [get_metric(metric) if isinstance(metric, str) else metric for metric in metrics]
     applied = {m.name: (m, columns) for m in chosen if (columns := m.columns_for(task))}
     if not applied:

@@ -216,19 +216,24 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     return 1 if board.problems else 0
 
 
-def _evaluation(arguments: argparse.Namespace, models: Sequence[str] = ()) -> tuple[Config, Task, list[Example]]:
+def _evaluation(
+    arguments: argparse.Namespace, models: Sequence[str] = (), *, grading: bool = True
+) -> tuple[Config, Task, list[Example]]:
     """Return the settings, the task with its options applied, and the examples it is evaluated on."""
     from skillneurons.config import load_config
+    from skillneurons.errors import UserError
     from skillneurons.evaluation import evaluated_examples
     from skillneurons.task_setup import set_up
 
+    if arguments.limit is not None and arguments.limit < 1:
+        raise UserError(f"--limit {arguments.limit}: at least 1 example is needed")
     registry = _registry(arguments)
     device = getattr(arguments, "device", None)
     config = load_config(
         overrides=arguments.set, models=models, tasks=[arguments.task], device=device, registry=registry, blank=True
     )
     options = config.tasks[arguments.task]
-    task = set_up(registry, arguments.task, options).task
+    task = set_up(registry, arguments.task, options, grading=grading).task
     examples = evaluated_examples(task, options, split=arguments.split, limit=arguments.limit, seed=config.data.seed)
     return config, task, examples
 
@@ -251,7 +256,7 @@ def _score(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    config, task, examples = _evaluation(arguments, [arguments.model])
+    config, task, examples = _evaluation(arguments, [arguments.model], grading=False)
 
     from skillneurons.model import load_model
     from skillneurons.predict import predict

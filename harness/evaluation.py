@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def score_predictions(
         raise DataError(
             f"{file}: {len(missing)} of {len(examples)} examples have no prediction (the first: {missing[0]!r}); "
             "check the data that the task was given (--set), or score what is there with --partial"
+        )
+    counts = Counter(one.example.id for one in predictions)
+    fewest, most = min(counts.items(), key=lambda item: item[1]), max(counts.items(), key=lambda item: item[1])
+    if fewest[1] != most[1] and not partial:
+        raise DataError(
+            f"{file}: {most[0]!r} has {most[1]} texts and {fewest[0]!r} has {fewest[1]}; the best of more is better, so "
+            "give each example as many, or score what is there with --partial"
         )
     return list(task.score([(one.example, one.output) for one in predictions])), predictions
 

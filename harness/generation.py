@@ -29,11 +29,15 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How texts are drawn: ``temperature`` (0: greedily) and the seed; ``generation`` numbers the text of an example."""
+    """How texts are drawn: ``temperature`` (0: greedily) and the seed.
+
+    ``generation`` numbers the text of an example and ``turn`` the turn of its dialogue, each with numbers of its own.
+    """
 
     temperature: float
     seed: int
     generation: int
+    turn: int = 0
 
 
 @dataclass(slots=True)
@@ -122,7 +126,8 @@ def generate(
 
 
 def _stream(sampling: Sampling, row: EncodedExample) -> random.Random:
-    return random.Random(f"generation/{sampling.seed}/{sampling.generation}/{row.example.id}")
+    turn = f"/turn {sampling.turn}" if sampling.turn else ""
+    return random.Random(f"generation/{sampling.seed}/{sampling.generation}/{row.example.id}{turn}")
 
 
 def _drawn(log_probs: torch.Tensor, temperature: float, draws: Sequence[random.Random]) -> torch.Tensor:

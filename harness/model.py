@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from skillneurons.errors import ModelError, UserError
-from skillneurons.model_source import resolve
+from skillneurons.model_source import resolve_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
@@ -127,7 +127,7 @@ def load_model(
         logging.disable_progress_bar()  # quiet in a pipe
     if dtype not in DTYPES:
         raise UserError(f"model.dtype {dtype!r}: must be one of {', '.join(DTYPES)}")
-    source, resolved = resolve(name, revision)
+    source, resolved = resolve_model(name, revision)
     options = {"trust_remote_code": trust_remote_code}
     if source == name and not Path(source).is_dir():
         options["revision"] = resolved  # type: ignore[assignment]

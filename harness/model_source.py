@@ -20,7 +20,7 @@ def pocket_folder() -> Path:
     return Path(__file__).parent / "pocket"
 
 
-def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
+def resolve_model(name: str, revision: str | None = None) -> tuple[str, str]:
     """Return (where to load from, resolved revision) of a model name, without loading torch weights.
 
     A folder's revision is the hash of its content; a hub id's is the commit it points to.

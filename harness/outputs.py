@@ -12,6 +12,7 @@ what counts, and confidences of generated tokens are of that answer. Activations
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from skillneurons.activations import ActivationRecorder
@@ -89,7 +90,8 @@ def _text_outputs(
         if asked:
             turns = [(rows[i].example.prompt, texts[i], str(requests[i])) for i in asked]
             again = run_prefix(lm, second_turn(lm, [rows[i] for i in asked], turns), prompt)
-            revised = generate(lm, again, task.max_new_tokens, [rows[i] for i in asked], sampling)
+            second = replace(sampling, turn=1) if sampling else None
+            revised = generate(lm, again, task.max_new_tokens, [rows[i] for i in asked], second)
             for i, one in zip(asked, revised, strict=True):
                 written[i], texts[i] = one, lm.decode(one.ids)
     outputs = []

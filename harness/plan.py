@@ -15,7 +15,7 @@ from typing import Any
 from skillneurons.config import Config
 from skillneurons.errors import SkillNeuronsError, UserError
 from skillneurons.examples import data_hash, load_splits
-from skillneurons.model_source import resolve
+from skillneurons.model_source import resolve_model
 from skillneurons.registry import Registry
 from skillneurons.results import ResultsFolder, content_key
 from skillneurons.task_setup import set_up
@@ -119,7 +119,7 @@ def plan(config: Config, registry: Registry, folder: ResultsFolder) -> list[Unit
     check_settings(config)
     settings = settings_of(config)
     metrics = [registry.metric(name) for name in config.metrics]
-    sources = {name: resolve(name, config.model.revision)[1] for name in config.models}
+    sources = {name: resolve_model(name, config.model.revision)[1] for name in config.models}
     data = {name: load_task_data(config, registry, name, options) for name, options in config.tasks.items()}
     units = []
     for model, revision in sources.items():

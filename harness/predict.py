@@ -41,6 +41,11 @@ def predict(
             f"{generations} generations of a {'choice' if task.kind == 'choice' else 'greedy answer'} are all the same; "
             "ask for one, or give a temperature above 0"
         )
+    if prompt is not None and prompt.embeddings.shape[1] != lm.d_model:
+        raise UserError(
+            f"the prompt's vectors have {prompt.embeddings.shape[1]} numbers, but {lm.name!r} needs {lm.d_model}; "
+            f"give a prompt that was tuned on it{f' (this one: on {prompt.base_model!r})' if prompt.base_model else ''}"
+        )
     m = prompt.num_virtual_tokens if prompt is not None else 0
     encoded = encode_examples(lm, task, examples, num_virtual_tokens=m, too_long=too_long)
     predictions = []

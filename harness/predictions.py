@@ -46,7 +46,11 @@ def write_predictions(file: Path, task: Task, predictions: Sequence[Prediction])
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     else:
         sink = io.StringIO(newline="")
-        writer = csv.DictWriter(sink, [first, second, *(["generation"] if several else [])], lineterminator="\n")
+        plain = all(not set("\r\n") & set(str(row[second])) for row in rows)
+        quoting = csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
+        writer = csv.DictWriter(
+            sink, [first, second, *(["generation"] if several else [])], lineterminator="\n", quoting=quoting
+        )
         writer.writeheader()
         writer.writerows(rows)
         text = sink.getvalue()
@@ -94,7 +98,7 @@ def _output(where: str, task: Task, example: Example, text: str) -> Output:
 def _rows(file: Path, task: Task) -> Iterator[tuple[int, str, str, int]]:
     """Yield (line, id, prediction, generation)."""
     try:
-        text = file.read_text("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 text ({error.reason}, byte {error.start})") from error
     except OSError as error:
@@ -134,7 +138,7 @@ def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _json_rows(file: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -71,11 +71,12 @@ class SoftPrompt:
             placement = json.loads(placed.read_text("utf-8")) if placed.exists() else {"placement": "prepend"}
             kept = folder / "history.json"
             history = json.loads(kept.read_text("utf-8")) if kept.exists() else []
-        except (OSError, ValueError, SafetensorError) as error:
+            embeddings, where = tensors["prompt_embeddings"].float(), placement["placement"]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ResultsError(f"{folder}: not a readable prompt ({error}); delete the folder and run again") from error
         return cls(
-            embeddings=tensors["prompt_embeddings"].float(),
-            placement=placement["placement"],
+            embeddings=embeddings,
+            placement=where,
             base_model=str(adapter.get("base_model_name_or_path", "")),
             init=placement.get("init", adapter.get("prompt_tuning_init", "SAMPLE_VOCAB")),
             history=tuple(history),

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from skillneurons.errors import CellError, SkillNeuronsError, UserError, unknown_name
-from skillneurons.registry import Registry
+from skillneurons.errors import CellError, DataError, SkillNeuronsError, UserError, unknown_name
+from skillneurons.registry import Registry, load_registry
 from skillneurons.types import Example, Grader, Task
 
 Grading = Callable[[Example, str, Mapping[str, str], int], Mapping[str, float]]
@@ -28,20 +28,42 @@ class SetUpTask:
     tuned_on: str = ""
 
 
-def set_up(registry: Registry, name: str, options: Mapping[str, Any]) -> SetUpTask:
-    """Return the task of a name with its options applied; nothing heavy is loaded."""
-    task = registry.task(name)
+def set_up(registry: Registry, name: str, options: Mapping[str, Any], *, grading: bool = True) -> SetUpTask:
+    """Return the task of a name with its options applied; nothing heavy is loaded.
+
+    Without ``grading`` a task with a rubric grades nothing: its texts are only written.
+    """
+    return apply_options(registry, registry.task(name), options, grading=grading)
+
+
+def with_options(task: Task, options: Mapping[str, Any] | None) -> Task:
+    """Return a task with its options applied, its grader among the built-in and installed ones.
+
+    A task whose fields do not depend on its options comes back as it is.
+    """
+    if not options or (task.fit is None and task.rubric is None):
+        return task
+    return apply_options(load_registry(), task, options).task
+
+
+def apply_options(registry: Registry, task: Task, options: Mapping[str, Any], *, grading: bool = True) -> SetUpTask:
+    """Return a task with its options applied; see ``set_up``."""
+    name = task.name
     chosen = {**task.options, **options}
     unknown = sorted(set(chosen) - set(task.options))
     if unknown:
         raise unknown_name(f"option of task {name!r}", unknown[0], task.options)
-    tuned_on = task.tuned_on(**chosen) if task.tuned_on is not None else ""
+    tuned_on = _applied(name, task.tuned_on, chosen) if task.tuned_on is not None else ""
     if task.fit is not None:
-        task = replace(task, **task.fit(**chosen))
-    if task.rubric is None or task.marks is None or "grader" not in chosen:
-        return SetUpTask(task, tuned_on=tuned_on)
+        task = replace(task, **_applied(name, task.fit, chosen))
+    if task.rubric is None or task.marks is None or "grader" not in chosen or not grading:
+        return SetUpTask(task if grading else _ungraded(task), tuned_on=tuned_on)
+    if not isinstance(chosen["grader"], str):
+        raise UserError(f"tasks.{name}.grader: {chosen['grader']!r} must be the name of a grader")
     grader = registry.grader(chosen["grader"])
-    made = grader.make(**_grader_options(name, grader, chosen.get("grader_options")))
+    grader_options = _grader_options(name, grader, chosen.get("grader_options"))
+    made = _applied(f"{name}, grader {grader.name}", grader.make, grader_options)
+    identity = {} if grader.identity is None else _applied(grader.name, grader.identity, grader_options)
     gradings = chosen.get("gradings", 1)
     if not isinstance(gradings, int) or gradings < 1:
         raise UserError(f"tasks.{name}.gradings: {gradings!r} must be a whole number of at least 1")
@@ -50,8 +72,28 @@ def set_up(registry: Registry, name: str, options: Mapping[str, Any]) -> SetUpTa
         "version": grader.version,
         "source_hash": registry.source_hash("grader", grader.name),
         "synthetic": grader.synthetic,
+        **identity,
     }
     return SetUpTask(replace(task, grade=_graded(task, grader, made, gradings)), about, tuned_on)
+
+
+def _applied(place: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Call what a task or grader makes of its options; an unexpected failure is an error that names them."""
+    try:
+        return function(**options)
+    except SkillNeuronsError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{option}: {value!r}" for option, value in options.items())
+        raise DataError(
+            f"task {place}: its options cannot be applied ({type(error).__name__}: {error}); given: {given}"
+        ) from error
+
+
+def _ungraded(task: Task) -> Task:
+    if task.rubric is None:
+        return task
+    return replace(task, grade=lambda example, text: {"correct": math.nan})
 
 
 def _grader_options(task: str, grader: Grader, given: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from skillneurons.examples import load_split
 from skillneurons.inputs import EncodedExample, encode_examples
 from skillneurons.model import LanguageModel
 from skillneurons.prompt import SoftPrompt, initial_prompt
+from skillneurons.task_setup import with_options
 from skillneurons.types import Example, Task
 
 IGNORED = -100
@@ -172,7 +173,7 @@ def tune_prompt(
     if unknown:
         known = ", ".join(TuningSettings.__dataclass_fields__)
         raise UserError(f"tune_prompt has no setting {unknown[0]!r}; known: {known}")
-    chosen = dict(options or {})
+    task, chosen = with_options(task, options), dict(options or {})
     if train is None:
         train = load_split(task, "train", limit=1000, seed=data_seed, options=chosen)
     if validation is None:

@@ -114,7 +114,8 @@ class Grader:
     ``rubric`` maps each item to the question it asks about the text, ``grading`` counts the gradings
     of one text from 0. It returns items with their points (1 or 0, NaN = could not be graded); it may
     leave out what it was asked and grade more than that. ``synthetic`` marks a grader that knows only
-    text made for it.
+    text made for it. ``identity(**options)`` returns, by name, what else its points depend on (the revision
+    of a model), for the key of a cell; it loads nothing heavy.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Grader:
     options: Mapping[str, Any] = field(default_factory=dict)
     synthetic: bool = False
     description: str = ""
+    identity: Callable[..., Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ class Metric:
 
     def columns_for(self, task: Task) -> tuple[str, ...]:
         """Return the full names (``metric.column``, or ``metric``) of the columns for a task."""
-        if self.tasks is not None and task.name not in self.tasks:
+        if self.tasks is not None and not {task.name, task.name.partition("/")[0]} & set(self.tasks):
             return ()
         if self.columns is None:
             return (self.name,)

@@ -89,11 +89,16 @@ def drawn_choices(item: Item, seed: int) -> dict[str, float]:
     answers = [item.answer]
     for kind in WRONG:
         wrong = wrong_answer(item.answer, kind, rng)
-        while wrong in answers:  # of one-digit answers, two kinds can give the same number
+        while wrong in answers or _begins(str(item.answer), str(wrong)):  # two kinds can give the same number
             wrong = wrong_answer(item.answer, kind, rng)
         answers.append(wrong)
     rng.shuffle(answers)
     return {str(answer): float(answer == item.answer) for answer in answers}
+
+
+def _begins(one: str, other: str) -> bool:
+    """Tell whether one text begins the other: the log-probability of the longer could then never be the larger."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def _labels(item: Item) -> dict[str, float]:

@@ -20,6 +20,7 @@ import skillneurons as sn
 
 BUILT_IN = Path(__file__).parent
 COLUMNS = ("skill", "definition", "example")
+RESERVED = ("topic", "sense")  # items of the rubric
 LEFT_OUT = ("remove", "in review", "maybe")
 
 
@@ -86,6 +87,10 @@ def _read_skills(file: Path) -> tuple[Skill, ...]:
             )
             if not skills[-1].column:
                 raise sn.DataError(f"{where}: skill {values['skill']!r} has no letter or digit; give it a name")
+            if skills[-1].column in RESERVED:
+                raise sn.DataError(
+                    f"{where}: skill {values['skill']!r} has the name of another point; give it another name"
+                )
             if skills[-1].column in {skill.column for skill in skills[:-1]}:
                 raise sn.DataError(
                     f"{where}: skill {values['skill']!r} stands twice; names must differ in their letters"

@@ -9,6 +9,7 @@ because ``shown_<skill>`` is told by the rules of the grammar.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -59,7 +60,14 @@ def load(
     load_instructed = sn.get_task("skillmix").load
     if texts is None or split in ("train", "validation"):
         return [reading(one, one.target) for one in load_instructed(split, limit=limit, seed=seed, k=k)]
-    return [one for one in _read_texts(texts) if sn.split_by_group(one.group, "skillmix") == split][:limit]
+    by_k: dict[int, list[sn.Example]] = {}
+    for one in _read_texts(texts):
+        if sn.split_by_group(one.group, "skillmix") == split:
+            by_k.setdefault(one.fields["k"], []).append(one)
+    for size, examples in by_k.items():
+        random.Random(f"skillmix-text/{split}/{seed}/{size}").shuffle(examples)
+    in_turn = itertools.zip_longest(*(by_k[size] for size in sorted(by_k)))
+    return [one for row in in_turn for one in row if one is not None][:limit]
 
 
 @lru_cache(maxsize=2)
@@ -67,7 +75,7 @@ def _read_texts(path: str) -> tuple[sn.Example, ...]:
     """Read the first text of each id from JSON Lines with ``id`` and ``prediction``; empty texts are passed over."""
     file = Path(path)
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = [line for line in file.read_bytes().decode("utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise sn.DataError(
             f"skillmix-text.texts: cannot read {path!r} ({error}); write it with: skillneurons predict skillmix"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import skillneurons as sn
@@ -94,6 +95,19 @@ def test_drawn_texts_depend_on_seed_and_generation_alone(qwen: sn.LanguageModel)
     assert first != texts(qwen, task, None, 4, sampling=Sampling(1.0, 0, 1))
     assert first != texts(qwen, task, None, 4, sampling=Sampling(1.0, 1, 0))
     assert texts(qwen, task, None, 4, sampling=Sampling(0.0, 0, 0)) == texts(qwen, task, None, 4)
+
+
+def test_the_second_turn_of_a_drawn_text_has_numbers_of_its_own(qwen: sn.LanguageModel) -> None:
+    """At a temperature at which every token is as likely, two turns with the same numbers would be the same text."""
+    seen: list[str] = []
+
+    def follow(example: sn.Example, text: str) -> str:
+        seen.append(text)
+        return "Improve it."
+
+    task = replace(two_turns(), follow_up=follow)
+    second = texts(qwen, task, None, 4, sampling=Sampling(1e6, 0, 0))
+    assert set(second).isdisjoint(seen) and all(second)
 
 
 def test_a_drawn_token_is_the_one_its_number_falls_on(qwen: sn.LanguageModel) -> None:

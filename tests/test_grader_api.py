@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import skillneurons as sn
 from api_servers import answer, free_port, scripted, transformers_serve
 from conftest import build_model
-from skillneurons.plugins.grader_api import parse_points
+from skillneurons.plugins.grader_api import LONGEST_WAIT, _retry_after, parse_points
 from skillneurons.plugins.grading_cache import GradingCache
 from skillneurons.plugins.grading_prompt import SYSTEM, all_questions
 
@@ -58,6 +60,12 @@ def test_points_are_asked_once_and_kept(tmp_path: Path) -> None:
     [
         (GOOD, {"metaphor": 1.0, "topic": 0.0}),
         ('Sure!\n```json\n{"topic": true, "metaphor": false}\n```', {"metaphor": 0.0, "topic": 1.0}),
+        ("Each {item} is worth a point: " + GOOD, {"metaphor": 1.0, "topic": 0.0}),
+        ('<think>{"item": 0 or 1}?</think>' + GOOD + " {done}", {"metaphor": 1.0, "topic": 0.0}),
+        ('{"metaphor": 1, "metaphor": 0, "topic": 0}', None),
+        ('{"points": ' + GOOD + "}", None),
+        ('{"metaphor": ' + "1" * 5000 + ', "topic": 0}', None),
+        ('{"a":' * 3000 + "}", None),
         ("I like it.", None),
         ("", None),
         ('{"metaphor": 1}', None),
@@ -103,7 +111,7 @@ def test_a_server_that_stays_busy_is_named_and_what_was_graded_stays(tmp_path: P
         with pytest.raises(sn.CellError) as error:
             grade(EXAMPLE, "second", RUBRIC, 0)
         assert str(error.value) == (
-            f"grader 'api': {url}/ (model 'm') gave no answer in 3 tries; the last: RateLimitError (HTTP 429). "
+            f"grader 'api': {url} (model 'm') gave no answer in 3 tries; the last: RateLimitError (HTTP 429). "
             "What was graded is kept: run again when the endpoint answers"
         )
         assert len(asked) == 4
@@ -123,7 +131,7 @@ def test_an_endpoint_that_is_down_is_named(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(sn.CellError) as error:
         api(url, tmp_path, retries=0)(EXAMPLE, "x", RUBRIC, 0)
-    assert f"{url}/ (model 'm') gave no answer in 1 tries; the last: APIConnectionError." in str(error.value)
+    assert f"{url} (model 'm') gave no answer in 1 tries; the last: APIConnectionError." in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +144,10 @@ def test_an_endpoint_that_is_down_is_named(tmp_path: Path) -> None:
             "does not answer as an OpenAI-compatible chat endpoint",
         ),
         ((200, {"Content-Type": "application/json"}, '{"error": 3}'), "does not answer as an OpenAI-compatible chat"),
+        (
+            (200, {"Content-Type": "application/json"}, '{"choices": [{}]}'),
+            "does not answer as an OpenAI-compatible chat endpoint (no message in its answer); check the address",
+        ),
         ((200, {"Content-Type": "application/json"}, "{nonsense"), "does not answer as an OpenAI-compatible chat"),
     ],
 )
@@ -153,12 +165,90 @@ def test_what_the_user_must_mend(tmp_path: Path, reply: tuple[int, dict[str, str
         ({"retries": -1}, "grader 'api': retries -1 must be a whole number of at least 0"),
         ({"max_tokens": 0}, "grader 'api': max_tokens 0 must be a whole number of at least 1"),
         ({"timeout": "long"}, "grader 'api': timeout 'long' must be a number of at least 0"),
+        ({"timeout": 0}, "grader 'api': timeout 0 leaves no time to answer; give the seconds to wait"),
+        ({"base_url": "localhost:8000"}, "grader 'api': base_url 'localhost:8000' must begin with http:// or https://"),
+        ({"cache": False}, "grader 'api': cache False must be a folder, or null for none"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    grader = sn.get_grader("api")
     with pytest.raises(sn.UserError) as error:
-        api("http://127.0.0.1:1/v1", None, **options)
+        grader.make(**{**grader.options, "model": "m", **options})
     assert str(error.value).startswith(message)
+
+
+def test_what_another_request_may_not_meet_ends_the_cell_alone(tmp_path: Path) -> None:
+    """A text that the endpoint refuses (too long, filtered) is no fault of the set-up; its words are passed on."""
+    words = json.dumps({"error": {"message": "This text\nis too long; your key: secret-key", "type": "x"}})
+    with scripted(lambda number, request: (400, {"Content-Type": "application/json"}, words)) as (url, asked):
+        with pytest.raises(sn.CellError) as error:
+            api(url, tmp_path)(EXAMPLE, "x", RUBRIC, 0)
+        assert str(error.value) == (
+            f"grader 'api': {url} (model 'm') refuses the request: BadRequestError (HTTP 400): "
+            '"This text is too long; your key: ***". What was graded is kept'
+        )
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 502])
+def test_a_passing_fault_is_tried_again(tmp_path: Path, status: int) -> None:
+    with scripted(lambda number, request: (status, {}, "{}") if number == 1 else answer(GOOD)) as (url, asked):
+        assert api(url, tmp_path)(EXAMPLE, "x", RUBRIC, 0)["metaphor"] == 1.0
+        assert len(asked) == 2
+
+
+def test_the_wait_that_the_server_asks_for() -> None:
+    class Refused(Exception):
+        def __init__(self, header: str | None) -> None:
+            self.response = type("Response", (), {"headers": {} if header is None else {"retry-after": header}})()
+
+    waits = {None: 1.0, "7": 7.0, "0.2": 1.0, "-5": 1.0, "nan": 1.0, "inf": 1.0, "soon": 1.0}
+    assert {header: _retry_after(Refused(header), 1.0) for header in waits} == waits
+    assert 28 < _retry_after(Refused(formatdate(time.time() + 30, usegmt=True)), 1.0) <= 30
+    assert _retry_after(Refused(formatdate(time.time() - 30, usegmt=True)), 1.0) == 1.0
+    assert LONGEST_WAIT == 60.0
+
+
+def test_waits_double_up_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("skillneurons.plugins.grader_api.time.sleep", waits.append)
+    replies = {3: (429, {"Retry-After": "7"}, "{}"), 4: (429, {"Retry-After": "3600"}, "{}")}
+    with scripted(lambda number, request: replies.get(number, (500, {}, ""))) as (url, asked):
+        with pytest.raises(sn.CellError, match="in 9 tries; the last: InternalServerError"):
+            api(url, None, retries=8, backoff=1)(EXAMPLE, "x", RUBRIC, 0)
+        assert len(asked) == 9
+    assert waits == [1, 2, 7, 60, 16, 32, 60, 60]
+
+
+def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    grader = sn.get_grader("api")
+    with scripted(lambda number, request: answer(GOOD)) as (url, asked):
+        monkeypatch.setenv("OPENAI_BASE_URL", url + "/")
+        grade = grader.make(**{**grader.options, "model": "m", "cache": str(tmp_path)})
+        assert grade(EXAMPLE, "x", RUBRIC, 0)["metaphor"] == 1.0 and len(asked) == 1
+        monkeypatch.delenv("OPENAI_API_KEY")  # what is cached needs no key; 0 and 0.0 are one temperature
+        assert api(url, tmp_path, temperature=0)(EXAMPLE, "x", RUBRIC, 0)["metaphor"] == 1.0 and len(asked) == 1
+
+
+def test_the_key_itself_is_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(sn.UserError) as error:
+        api("http://127.0.0.1:1/v1", None, api_key_env="sk-secret")
+    assert str(error.value) == (
+        "grader 'api': api_key_env must be the name of an environment variable (such as OPENAI_API_KEY) that holds "
+        "the key, never the key itself"
+    )
+    for damaged in ("secret\n", "sec ret", "clé"):
+        monkeypatch.setenv("OPENAI_API_KEY", damaged)
+        with pytest.raises(sn.UserError, match="the environment variable OPENAI_API_KEY has white space or") as error:
+            api("http://127.0.0.1:1/v1", None)(EXAMPLE, "x", RUBRIC, 0)
+        assert damaged not in str(error.value)
+
+
+def test_a_missing_package_names_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(sn.UserError) as error:
+        api("http://127.0.0.1:1/v1", None)(EXAMPLE, "x", RUBRIC, 0)
+    assert str(error.value) == "grader 'api' needs the package openai: pip install 'skillneurons[api]'"
 
 
 def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

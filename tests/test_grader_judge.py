@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,9 @@ def test_a_point_needs_a_number() -> None:
         ({}, "grader 'judge' needs the option model: 'pocket', a hub id, or a folder"),
         ({"model": "pocket", "dtype": "int8"}, "grader 'judge': dtype 'int8'; known: float32, bfloat16, float16"),
         ({"model": "pocket", "temperature": -1}, "grader 'judge': temperature -1 must be a number of at least 0"),
+        ({"model": "pocket", "temperature": True}, "grader 'judge': temperature True must be a number of at least 0"),
+        ({"model": "pocket", "question_template": "Is {text} good?"}, "grader 'judge': question_template must have {q"),
+        ({"model": "pocket", "question_template": None}, "grader 'judge': question_template must have {text} in it"),
         ({"model": "pocket", "batch_size": 0}, "grader 'judge': batch_size 0 must be a whole number of at least 1"),
     ],
 )
@@ -81,6 +86,36 @@ def test_making_it_loads_no_model() -> None:
     judge(model="/nowhere/at/all")  # only grading would
     with pytest.raises(sn.ModelError, match="no such folder"):
         judge(model="/nowhere/at/all")(EXAMPLE, TEXT, RUBRIC, 0)
+    made = "g = sn.get_grader('judge'); g.make(**{**g.options, 'model': 'pocket'}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", f"import sys; import skillneurons as sn; {made}"], check=True)
+
+
+def test_another_template_is_what_the_model_reads(qwen: sn.LanguageModel) -> None:
+    template = "{question} {x} {text} ({instruction}):"
+    prompt = one_question(EXAMPLE, 'a "b" {question}', "Good {text}?", template)
+    assert prompt == 'Good {text}? {x} "a \\"b\\" {question}" ("Write \\"about\\" knots."):'
+    prompts = [one_question(EXAMPLE, TEXT, question, template) for question in RUBRIC.values()]
+    scored = sn.choice_log_probs(qwen, prompts, (" Yes", " No"))
+    points = judge(model=qwen.name, question_template=template)(EXAMPLE, TEXT, RUBRIC, 0)
+    assert list(points.values()) == [float(yes > no) for yes, no in scored]
+
+
+def test_a_text_too_long_for_the_judge_is_named(qwen: sn.LanguageModel) -> None:
+    with pytest.raises(sn.CellError) as error:
+        judge(model=qwen.name)(EXAMPLE, "A rope. " * 200, {"a": "Good?"}, 0)
+    tokens = len(qwen.tokenizer(one_question(EXAMPLE, "A rope. " * 200, "Good?"))["input_ids"])
+    tokens += max(len(qwen.tokenizer(answer)["input_ids"]) for answer in (" Yes", " No"))
+    assert str(error.value) == (
+        f"grader 'judge', example 'e1': a question about its text takes {tokens} tokens, but the context of "
+        f"{qwen.name!r} is 256; take a model with a longer one, or let shorter texts be written"
+    )
+
+
+def test_a_model_without_finite_numbers_gives_nan(monkeypatch: pytest.MonkeyPatch, qwen: sn.LanguageModel) -> None:
+    scored = [(math.nan, math.nan), (-math.inf, -1.0), (-1.0, -2.0)]
+    monkeypatch.setattr(sn, "choice_log_probs", lambda *given, **options: scored)
+    points = judge(model=qwen.name)(EXAMPLE, TEXT, {"a": "?", "b": "?", "c": "?"}, 0)
+    assert [math.isnan(point) for point in points.values()] == [True, True, False] and points["c"] == 1.0
 
 
 def test_the_text_stands_as_a_json_string() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import skillneurons as sn
-from skillneurons.model_source import resolve
+from skillneurons.model_source import resolve_model
 
 WIDTHS = {"Qwen2ForCausalLM": 48, "LlamaForCausalLM": 48, "GPT2LMHeadModel": 128}
 
@@ -27,10 +27,10 @@ def test_a_revision_is_the_content(model_folder: Callable[[str], Path], tmp_path
     source = model_folder("qwen2")
     copy = tmp_path / "copy"
     shutil.copytree(source, copy)
-    assert resolve(str(copy))[1] == resolve(str(source))[1]
+    assert resolve_model(str(copy))[1] == resolve_model(str(source))[1]
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
-    assert resolve(str(copy))[1] != resolve(str(source))[1]
+    assert resolve_model(str(copy))[1] != resolve_model(str(source))[1]
 
 
 def copied(model_folder: Callable[[str], Path], place: Path, without: str) -> str:

@@ -57,7 +57,7 @@ def test_the_authors_form_written_and_read_back(tmp_path: Path) -> None:
 
 def test_several_texts_of_an_example_in_json_lines(tmp_path: Path) -> None:
     example = sn.Example("a/b", "p", "t")
-    texts = ['one, "two"\nthree', "", "ünï"]
+    texts = ['one, "two"\nthree', "", "ünï", "a\u2028b\x85c", "line\rand\r\nline"]
     given = [Prediction(example, sn.Output(text, 0.0, -1.0), i) for i, text in enumerate(texts)]
     for name in ("p.jsonl", "p.csv"):
         write_predictions(tmp_path / name, WRITING, given)
@@ -123,6 +123,40 @@ def test_an_answer_that_is_none_of_the_choices(tmp_path: Path) -> None:
     file.write_bytes(b"id,prediction\n\xff")
     with pytest.raises(sn.DataError, match="p.csv: not UTF-8 text"):
         score_predictions(plain, file, EXAMPLES)
+
+
+def test_examples_with_more_texts_than_others(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("pairID,gold_label,generation\n" + "".join(f"e{i},x,0\n" for i in range(4)) + "e2,x,1\n")
+    with pytest.raises(sn.DataError) as error:
+        score_predictions(TASK, file, EXAMPLES)
+    assert str(error.value) == (
+        f"{file}: 'e2' has 2 texts and 'e0' has 1; the best of more is better, so give each example as many, "
+        "or score what is there with --partial"
+    )
+    assert len(score_predictions(TASK, file, EXAMPLES, partial=True)[1]) == 5
+
+
+def test_a_prompt_of_another_width_is_refused(qwen: sn.LanguageModel) -> None:
+    import torch
+
+    prompt = sn.SoftPrompt(torch.zeros(2, 7), base_model="other")
+    with pytest.raises(sn.UserError, match=r"vectors have 7 numbers, but .* needs 32; .*\(this one: on 'other'\)"):
+        predict(qwen, TASK, EXAMPLES, prompt)
+
+
+def test_writing_texts_grades_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The endpoint of the grader is down: texts are written all the same."""
+    options = [
+        "tasks.skillmix.grader=api",
+        "tasks.skillmix.grader_options={model: m, base_url: 'http://127.0.0.1:9/v1'}",
+    ]
+    sets = [part for option in (*options, "tasks.skillmix.max_new_tokens=4") for part in ("--set", option)]
+    file = tmp_path / "t.jsonl"
+    command = ["predict", "skillmix", "-m", "pocket", "-o", str(file), "--limit", "2", "--device", "cpu", *sets]
+    assert main(command) == 0 and len(file.read_text().splitlines()) == 4
+    assert main([*command, "--limit", "0"]) == 2
+    assert "--limit 0: at least 1 example is needed" in capsys.readouterr().err
 
 
 def test_part_of_the_examples_only_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_a_file_in_the_authors_columns(tmp_path: Path) -> None:
             HEADER + "x,pun,d,e,,,\nx,pun (word),d,e,,,\n",
             ":3: skill 'pun (word)' stands twice; names must differ in their letters",
         ),
+        (HEADER + "x,Topic,d,e,,,\n", ":2: skill 'Topic' has the name of another point; give it another name"),
         (HEADER + "x,!,d,e,,,\n", ":2: skill '!' has no letter or digit; give it a name"),
         (HEADER + 'x,"pun"n,d,e,,,\n', ":2: not a CSV (',' expected after '\"'); quote fields that hold commas"),
         (HEADER, ": no skills; a skills CSV has one skill on each line after its header"),

@@ -34,6 +34,8 @@ def points(**given: float) -> dict[str, float]:
         ('He said "Stop." "Why?" She left.', 3),
         ("Mr. Smith met Dr. Who. Then Prof. X came.", 2),
         ("It cost 3.50 euros, e.g. for tea.", 1),
+        ("One.\nTwo.\n\nThree.", 3),
+        ("Hi! \u201cYou.\u201d Then \u00c9lan. and \u00e9lan.", 3),
         ("The hem is a river . Why does it fall ? Look .", 3),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import skillneurons as sn
 from skillneurons.registry import Registry
-from skillneurons.task_setup import majority, set_up
+from skillneurons.task_setup import majority, set_up, with_options
 
 NAN = math.nan
 PLUGIN = """
@@ -104,6 +104,11 @@ def test_options_shape_the_task_and_a_part_fixes_its_own(tmp_path: Path) -> None
             "no option of grader 'fixed' named 'stict'; did you mean 'strict'? known: strict",
         ),
         ({"grader_options": 3}, "tasks.writing.grader_options: 3 must be a mapping of the grader's options"),
+        ({"grader": 5}, "tasks.writing.grader: 5 must be the name of a grader"),
+        (
+            {"columns": 5},
+            "task writing: its options cannot be applied (TypeError: 'int' object is not iterable); given: grader: 'fixed', ",
+        ),
         ({"gradings": 0}, "tasks.writing.gradings: 0 must be a whole number of at least 1"),
         ({"grading": 2}, "no option of task 'writing' named 'grading'; did you mean 'gradings'?"),
     ],
@@ -112,6 +117,15 @@ def test_bad_options(tmp_path: Path, options: dict[str, object], message: str) -
     with pytest.raises(sn.UserError) as error:
         set_up(registry(tmp_path), "writing", options)
     assert str(error.value).startswith(message)
+
+
+def test_the_api_applies_options_too() -> None:
+    task = with_options(sn.get_task("skillmix"), {"grader": "judge", "grader_options": {"model": "pocket"}})
+    assert task.grade is not sn.get_task("skillmix").grade
+    ready = set_up(sn.load_registry(), "skillmix", {"grader": "judge", "grader_options": {"model": "pocket"}})
+    assert ready.grader is not None and ready.grader["model_revision"] == sn.resolve_model("pocket")[1]
+    with pytest.raises(sn.UserError, match="no option of task 'skillmix' named 'grade'"):
+        with_options(sn.get_task("skillmix"), {"grade": 1})
 
 
 def test_a_point_is_one_zero_or_nan(tmp_path: Path) -> None:
