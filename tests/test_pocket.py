@@ -14,7 +14,6 @@ from skillneurons.attribution import accuracy, measure
 from skillneurons.inputs import encode_examples
 from skillneurons.model_source import pocket_folder
 from skillneurons.pocket.corpus import KINDS, NLI_POOL, training_examples
-from skillneurons.pocket.train import BATCH
 from skillneurons.predict import predict
 from skillneurons.prompt import initial_prompt
 from skillneurons.tasks import arithmetic, hans, nli, skillmix
@@ -48,7 +47,7 @@ def test_form(pocket: sn.LanguageModel) -> None:
     assert 2e6 <= sum(p.numel() for p in pocket.model.parameters()) <= 5e6
     assert pocket.model.config.hidden_act == "silu"
     record = json.loads((pocket_folder() / "training.json").read_text())
-    assert record["steps"] > 0 and (pocket_folder() / "README.md").read_text().count("seed")
+    assert all(part["steps"] > 0 for part in record) and (pocket_folder() / "README.md").read_text().count("seed")
 
 
 def test_digits_are_single_tokens_and_any_text_round_trips(pocket: sn.LanguageModel) -> None:
@@ -58,17 +57,20 @@ def test_digits_are_single_tokens_and_any_text_round_trips(pocket: sn.LanguageMo
 
 
 @pytest.fixture(scope="module")
-def trained() -> dict[str, int]:
-    """Return how many examples of each kind the weights were trained on, and the seed."""
-    record = json.loads((pocket_folder() / "training.json").read_text())
-    return {kind: record["steps"] * BATCH[kind] for kind in KINDS} | {"seed": record["seed"]}
+def trained() -> list[dict[str, int]]:
+    """Return the parts of the training: the seed of each, and how many examples of each kind it had."""
+    parts = json.loads((pocket_folder() / "training.json").read_text())
+    return [{"seed": part["seed"]} | {kind: part["steps"] * part["batch"][kind] for kind in KINDS} for part in parts]
 
 
 @pytest.mark.parametrize("kind", ["open", "verification", "skillmix"])
-def test_no_test_item_is_in_the_training_text(kind: str, trained: dict[str, int]) -> None:
+def test_no_test_item_is_in_the_training_text(kind: str, trained: list[dict[str, int]]) -> None:
     """Regenerate the item list of the whole training: every group in it is of the split ``train``."""
-    stream = itertools.islice(training_examples(kind, trained["seed"]), trained[kind])
-    groups = {example.group for example in stream}
+    groups = {
+        example.group
+        for part in trained
+        for example in itertools.islice(training_examples(kind, part["seed"]), part[kind])
+    }
     salt, shares = ("skillmix", {}) if kind == "skillmix" else ("arithmetic", {"shares": SHARES})
     assert len(groups) > 1000
     assert {sn.split_by_group(group, salt, **shares) for group in groups} == {"train"}
@@ -78,8 +80,9 @@ def test_no_test_item_is_in_the_training_text(kind: str, trained: dict[str, int]
 
 
 @pytest.fixture(scope="module")
-def nli_prompts(trained: dict[str, int]) -> set[str]:
-    return {example.prompt for example in nli.generate_nli(NLI_POOL, seed=trained["seed"] + 1_000)}
+def nli_prompts(trained: list[dict[str, int]]) -> set[str]:
+    pools = (nli.generate_nli(NLI_POOL, seed=part["seed"] + 1_000) for part in trained)
+    return {example.prompt for pool in pools for example in pool}
 
 
 def test_no_generated_hans_pair_is_in_the_training_text(nli_prompts: set[str]) -> None:
@@ -124,7 +127,7 @@ def test_hans_catches_it_out(pocket: sn.LanguageModel) -> None:
 
 
 def test_it_shows_most_but_not_all_asked_skills(pocket: sn.LanguageModel) -> None:
-    for turns in (1,):
+    for turns in (1, 2):
         examples = skillmix.load("heldout", limit=60, k=[2, 3], turns=turns)
         outputs = [one.output for one in predict(pocket, sn.get_task("skillmix"), examples)]
         asked = [

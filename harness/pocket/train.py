@@ -5,9 +5,12 @@ alone. Between question and answer stand 0 to 24 filler positions (random vocabu
 on their embeddings; at most 6 in the first part), so that an appended soft prompt later finds a model
 that carries its answer across such positions. Hidden matrices take Muon steps, everything else AdamW; one cosine schedule.
 
+Training can go on from a folder (``--start``): another seed gives other text, ``--rate`` scales the learning rates,
+``--batch`` changes how many examples of a kind a step has.
+
 Every step trains on one batch of each of the four kinds. The result is written as a folder in the
-form of ``save_pretrained``: bf16 safetensors, config, tokenizer and ``training.json`` (seed, steps,
-loss by kind, versions).
+form of ``save_pretrained``: bf16 safetensors, config, tokenizer and ``training.json`` (for each part of the
+training: seed, steps, batch sizes, loss by kind, versions).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +77,15 @@ def train_tokenizer(seed: int, vocab_size: int = 1536, n_per_kind: int = 4000) -
 class Batches:
     """Batches of one kind: token ids, filler mask and labels, all of shape (batch, length)."""
 
-    def __init__(self, kind: str, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
-        self.kind, self.tokenizer = kind, tokenizer
+    def __init__(self, kind: str, tokenizer: PreTrainedTokenizerFast, seed: int, size: int) -> None:
+        self.kind, self.tokenizer, self.size = kind, tokenizer, size
         self.examples = training_examples(kind, seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.max_filler = EARLY_FILLER
 
     def rows(self, n_filler: int) -> Iterator[tuple[list[int], list[int], list[int]]]:
         """Yield ids, filler mask and labels of the next examples; a choice carries no end of text."""
-        examples = [next(self.examples) for _ in range(BATCH[self.kind])]
+        examples = [next(self.examples) for _ in range(self.size)]
         questions = self.tokenizer([example.prompt for example in examples])["input_ids"]
         answers = self.tokenizer([example.target for example in examples])["input_ids"]
         for example, question, answer in zip(examples, questions, answers, strict=True):
@@ -135,16 +138,38 @@ def learning_rate(progress: float, warmup: float = 0.02) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def train(out: Path, seed: int, minutes: float | None, steps: int, device: str, config: dict[str, Any]) -> None:
+def begin(seed: int, config: dict[str, Any]) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
+    """Return a model with random weights and a tokenizer trained on the start of the text."""
+    tokenizer = train_tokenizer(seed)
+    eos = tokenizer.eos_token_id
+    made = Qwen2Config(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=eos, pad_token_id=eos, **config)
+    return Qwen2ForCausalLM(made), tokenizer
+
+
+def train(
+    out: Path,
+    seed: int,
+    minutes: float | None,
+    steps: int,
+    device: str,
+    config: dict[str, Any],
+    *,
+    start: Path | None = None,
+    rate: float = 1.0,
+    batch: Mapping[str, int] = BATCH,
+) -> None:
     """Train for ``steps`` steps, or for ``minutes`` (the schedule follows the clock), and save to ``out``."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    tokenizer = train_tokenizer(seed)
-    eos = tokenizer.eos_token_id
-    model = Qwen2ForCausalLM(
-        Qwen2Config(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=eos, pad_token_id=eos, **config)
-    ).to(device)
-    batches = {kind: Batches(kind, tokenizer, seed) for kind in KINDS}
+    before: list[dict[str, Any]] = []
+    if start is None:
+        model, tokenizer = begin(seed, config)
+    else:
+        model = Qwen2ForCausalLM.from_pretrained(start, dtype=torch.float32)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
+        before = json.loads((start / "training.json").read_text())
+    model = model.to(device)
+    batches = {kind: Batches(kind, tokenizer, seed, batch[kind]) for kind in KINDS}
     streams = {kind: iter(batch) for kind, batch in batches.items()}
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -160,10 +185,10 @@ def train(out: Path, seed: int, minutes: float | None, steps: int, device: str, 
         progress = elapsed / minutes if minutes else step / steps if steps else 1.0  # no steps: random weights
         if progress >= 1:
             break
-        for rate, optimizer in zip(rates, optimizers, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * learning_rate(progress)
+        for base, optimizer in zip(rates, optimizers, strict=True):
+            optimizer.param_groups[0]["lr"] = base * rate * learning_rate(progress)
         for kind in KINDS:
-            batches[kind].max_filler = EARLY_FILLER if progress < EARLY else MAX_FILLER
+            batches[kind].max_filler = EARLY_FILLER if progress < EARLY and start is None else MAX_FILLER
             ids, filler, labels = (t.to(device) for t in next(streams[kind]))
             loss = answer_loss(model, ids, filler, labels, generator)
             (loss * WEIGHT[kind]).backward()  # type: ignore[no-untyped-call]
@@ -183,13 +208,15 @@ def train(out: Path, seed: int, minutes: float | None, steps: int, device: str, 
     record = {
         "seed": seed,
         "steps": step,
+        "batch": dict(batch),
+        "rate": rate,
         "minutes": round((time.monotonic() - started) / 60, 1),
         "loss": losses,
         "device": platform.processor() or device,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    (out / "training.json").write_text(json.dumps([*before, record], indent=2) + "\n")
 
 
 def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
@@ -208,9 +235,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3600, help="0 saves the random weights it would begin with")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hidden", type=int, default=CONFIG["hidden_size"])
+    parser.add_argument("--start", type=Path, help="go on from the model of this folder")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    parser.add_argument("--batch", default="", metavar="KIND=N,...", help=f"examples per step; default: {BATCH}")
     arguments = parser.parse_args()
-    config = CONFIG | {"hidden_size": arguments.hidden}
-    train(arguments.out, arguments.seed, arguments.minutes, arguments.steps, arguments.device, config)
+    given = dict(part.split("=") for part in arguments.batch.split(",") if part)
+    unknown = sorted(set(given) - set(BATCH))
+    if unknown or not all(size.isdecimal() and int(size) > 0 for size in given.values()):
+        parser.error(f"--batch {arguments.batch}: write KIND=N with {', '.join(BATCH)} and whole numbers")
+    train(
+        arguments.out,
+        arguments.seed,
+        arguments.minutes,
+        arguments.steps,
+        arguments.device,
+        CONFIG | {"hidden_size": arguments.hidden},
+        start=arguments.start,
+        rate=arguments.rate,
+        batch=BATCH | {kind: int(size) for kind, size in given.items()},
+    )
 
 
 if __name__ == "__main__":
