@@ -82,7 +82,7 @@ def test_plugins_list_as_json_has_status_and_place(capsys: pytest.CaptureFixture
 
 def test_validate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["validate", "demo"]) == 0
-    assert capsys.readouterr().out == "ok: 12 cells\n"
+    assert capsys.readouterr().out == "ok: 15 cells\n"
     config = tmp_path / "my.yaml"
     config.write_text("tasks: [hans]\nprompt:\n  stepz: 1\nlimit: many\n")
     assert main(["validate", str(config)]) == 2
