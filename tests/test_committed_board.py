@@ -15,7 +15,7 @@ def test_the_committed_board_is_what_the_committed_cells_give() -> None:
     assert set(bad) == {"makes_sense", "on_topic", "within_limit"}  # always granted, or kept by the generation itself
     assert all(reason.startswith("degenerate: constant on discovery") for reason in bad.values())
     for task, column in (
-        ("arithmetic", "labels.correct"),
+        ("arithmetic", "confidence.p_target"),
         ("hans", "heuristics.heuristic_follows"),
         ("skillmix", "labels.shown_modus_ponens"),
     ):
