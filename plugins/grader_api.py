@@ -245,4 +245,6 @@ def identity(*, base_url: str | None, **options: Any) -> dict[str, str]:
 
 @sn.hookimpl
 def register_graders(register: Any) -> None:
-    register(sn.Grader("api", make, options=OPTIONS, description="an OpenAI-compatible endpoint, cached", identity=identity))
+    register(
+        sn.Grader("api", make, options=OPTIONS, description="an OpenAI-compatible endpoint, cached", identity=identity)
+    )
