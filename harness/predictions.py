@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from skillneurons.errors import DataError, SkillNeuronsError
 from skillneurons.results import make_folder, write_atomic
@@ -47,7 +47,7 @@ def write_predictions(file: Path, task: Task, predictions: Sequence[Prediction])
     else:
         sink = io.StringIO(newline="")
         plain = all(not set("\r\n") & set(str(row[second])) for row in rows)
-        quoting = csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
+        quoting: Literal[0, 1] = csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
         writer = csv.DictWriter(
             sink, [first, second, *(["generation"] if several else [])], lineterminator="\n", quoting=quoting
         )

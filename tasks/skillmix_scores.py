@@ -42,8 +42,8 @@ def count_sentences(text: str) -> int:
     White space of any kind counts as a space, curly quotes as quotes and any letter's capital as a capital: there the
     authors' own code, which knows the plain ones only, misses the end of a line.
     """
-    following = BOUNDARY.findall(TITLES.sub(r"\1.", " ".join(text.split())))
-    return sum(letter.isupper() for letter in following) + 1
+    following: list[str] = BOUNDARY.findall(TITLES.sub(r"\1.", " ".join(text.split())))
+    return 1 + sum(1 for letter in following if letter.isupper())
 
 
 def names_it(text: str, skill: str) -> bool:
