@@ -33,6 +33,7 @@ _EXPORTS = {
     "UserError": "errors",
     "attribute": "attribution",
     "choice_log_probs": "outputs",
+    "get_attribution": "registry",
     "get_grader": "registry",
     "get_metric": "registry",
     "get_task": "registry",
@@ -70,6 +71,7 @@ __all__ = [
     "__version__",
     "attribute",
     "choice_log_probs",
+    "get_attribution",
     "get_grader",
     "get_metric",
     "get_task",
@@ -101,7 +103,7 @@ if TYPE_CHECKING:
     from skillneurons.model_source import resolve_model
     from skillneurons.outputs import choice_log_probs
     from skillneurons.prompt import SoftPrompt
-    from skillneurons.registry import get_grader, get_metric, get_task, load_registry
+    from skillneurons.registry import get_attribution, get_grader, get_metric, get_task, load_registry
     from skillneurons.results import Result
     from skillneurons.runner import run
     from skillneurons.splits import split_by_group, stable_hash

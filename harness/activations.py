@@ -1,8 +1,6 @@
-"""Record feed-forward activations: the input of each block's output projection.
+"""Record feed-forward activations at a site, at the last positions of the running sequence.
 
-What is recorded is what multiplies a neuron's output vector: ``act(gate(x)) * up(x)`` in a gated
-block, ``act(fc(x))`` in a plain one, read at the last position of the running sequence or averaged
-over its last positions.
+``reduce`` says what is kept of several positions: their ``mean``, or ``each`` of them.
 """
 
 from __future__ import annotations
@@ -13,23 +11,43 @@ from typing import Any
 
 import torch
 from skillneurons.model import LanguageModel
+from skillneurons.sites import sites_of
 
 
 class ActivationRecorder:
     """A context in which forward passes leave their activations.
 
-    ``last_positions`` is the number of positions averaged (1 = the last one alone). Only passes run
-    while ``enabled`` are recorded, so that answer tokens can be run without touching the reading.
+    ``last_positions`` is the number of positions read (1 = the last one alone). Only passes run
+    while ``enabled`` are recorded, so that answer tokens can be run without touching the reading. With
+    ``graph`` the tensors stay part of the computation graph.
     """
 
-    def __init__(self, lm: LanguageModel, last_positions: int = 1) -> None:
-        self.lm, self.last_positions, self.enabled = lm, last_positions, True
+    def __init__(
+        self,
+        lm: LanguageModel,
+        last_positions: int = 1,
+        *,
+        site: str = "product",
+        reduce: str = "mean",
+        graph: bool = False,
+    ) -> None:
+        self.lm, self.last_positions, self.reduce, self.graph = lm, last_positions, reduce, graph
+        self.enabled = True
+        self._sites = sites_of(lm, site)
         self._rows: dict[int, torch.Tensor] = {}
         self._handles: list[Any] = []
 
+    @property
+    def n_positions(self) -> int:
+        """How many positions a row keeps apart."""
+        return self.last_positions if self.reduce == "each" else 1
+
     def __enter__(self) -> ActivationRecorder:
-        for layer, projection in enumerate(self.lm.projections):
-            self._handles.append(projection.register_forward_pre_hook(self._hook(layer)))
+        for layer, site in enumerate(self._sites):
+            if site.before:
+                self._handles.append(site.module.register_forward_pre_hook(self._before(layer)))
+            else:
+                self._handles.append(site.module.register_forward_hook(self._after(layer)))
         return self
 
     def __exit__(
@@ -39,15 +57,32 @@ class ActivationRecorder:
             handle.remove()
         self._handles.clear()
 
-    def _hook(self, layer: int) -> Callable[[torch.nn.Module, tuple[Any, ...]], None]:
+    def _before(self, layer: int) -> Callable[[torch.nn.Module, tuple[Any, ...]], None]:
         def record(_module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-            if self.enabled:
-                read = args[0].detach()[:, -self.last_positions :]  # (B, positions, d_ff)
-                self._rows[layer] = read.float().mean(dim=1) if self.last_positions > 1 else read[:, 0].float()
+            self._keep(layer, args[0])
 
         return record
 
+    def _after(self, layer: int) -> Callable[[torch.nn.Module, tuple[Any, ...], torch.Tensor], None]:
+        def record(_module: torch.nn.Module, _args: tuple[Any, ...], out: torch.Tensor) -> None:
+            self._keep(layer, out)
+
+        return record
+
+    def _keep(self, layer: int, seen: torch.Tensor) -> None:
+        if not self.enabled:
+            return
+        if self.graph:
+            self._rows[layer] = seen
+            return
+        read = seen.detach()[:, -self.last_positions :].float()  # (B, positions, d_ff)
+        self._rows[layer] = read.mean(dim=1, keepdim=True) if self.reduce == "mean" else read
+
     def take(self) -> torch.Tensor:
-        """Return the last recorded activations, shape (batch, n_layers * d_ff), float32, and forget them."""
+        """Return the last recorded activations (batch, n_positions * n_layers * d_ff), float32, and forget them."""
         rows = [self._rows.pop(layer) for layer in range(self.lm.n_layers)]
-        return torch.cat([row.to(rows[0].device) for row in rows], dim=1)
+        return torch.cat([row.to(rows[0].device) for row in rows], dim=2).flatten(1)
+
+    def take_graph(self) -> list[torch.Tensor]:
+        """Return what each layer's site saw, whole sequences (batch, T, d_ff), still in the graph, and forget it."""
+        return [self._rows.pop(layer) for layer in range(self.lm.n_layers)]

@@ -1,168 +1,38 @@
-"""One pass over a task: every neuron of every layer against every column of every metric.
+"""Every neuron of every layer against every column of every metric, and how sure each figure is.
 
-Each example runs once: its output gives the metric values, its activations are read at the chosen
-position, and both go into a streaming accumulator, so memory does not grow with the data. Neurons are
-chosen on ``discovery``; their figure on ``heldout`` is sign(r_discovery) * r_heldout, because the mean
-of |r| would be biased upwards.
+Neurons are chosen on ``discovery``; their figure on ``heldout`` is sign(effect on discovery) * effect on heldout,
+because the mean of |effect| would be biased upwards. With ``position: max`` a neuron's score is that of its
+strongest prompt position on discovery, and the same position is read on heldout.
 
-Shapes: scores (n_layers, d_ff) float32 per column, NaN where neuron or column has no variance.
+Shapes: scores (n_layers, d_ff) float32 per column, NaN where neuron or column has no variance. A score is the
+statistic's effect: r for pearson, 0 where there is no relation.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from skillneurons.activations import ActivationRecorder
-from skillneurons.errors import CellError, SkillNeuronsError, UserError, unknown_name
+from skillneurons.errors import UserError, unknown_name
 from skillneurons.examples import load_splits
-from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
+from skillneurons.inference import ColumnInference, InferenceSettings, infer_columns
+from skillneurons.inputs import encode_examples
+from skillneurons.measurement import Applied, Measured, mean_activations, measure
 from skillneurons.model import LanguageModel
-from skillneurons.outputs import answer
 from skillneurons.prompt import SoftPrompt
-from skillneurons.registry import get_metric
-from skillneurons.statistics import PearsonAccumulator, ranking
+from skillneurons.registry import get_attribution, get_metric
+from skillneurons.sites import SITES
+from skillneurons.statistics import effect_of, ranking
 from skillneurons.task_setup import with_options
-from skillneurons.types import Example, Metric, Output, Split, Task
+from skillneurons.types import Metric, Split, Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Accumulators = Callable[[int, int], Any]
-POSITIONS = ("last", "mean", "input_last")
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One split after its pass, rows in the examples' order."""
-
-    encoded: Sequence[EncodedExample]
-    outputs: Sequence[Output]
-    values: npt.NDArray[np.float64]  # (examples, columns)
-    accumulator: Any
-    failures: Mapping[str, SkillNeuronsError] = field(default_factory=dict)  # by metric
-
-    @property
-    def accuracy(self) -> float:
-        """Return the mean of ``correct`` over the scored examples, balanced over targets for a choice."""
-        return accuracy(self.encoded, self.outputs)[0]
-
-
-def accuracy(encoded: Sequence[EncodedExample], outputs: Sequence[Output]) -> tuple[float, float]:
-    """Return accuracy and its standard error; balanced over the targets where all examples have the same choices."""
-    balanced = len({row.example.choices for row in encoded}) == 1
-    by_class: dict[str, list[float]] = {}
-    for row, output in zip(encoded, outputs, strict=True):
-        if not math.isnan(output.correct):
-            name = row.example.target if row.example.choices and balanced else ""
-            by_class.setdefault(name, []).append(output.correct)
-    if not by_class:
-        return math.nan, math.nan
-    means = [float(np.mean(values)) for values in by_class.values()]
-    variance = sum(np.var(values) / len(values) for values in by_class.values()) / len(means) ** 2
-    return float(np.mean(means)), float(np.sqrt(variance))
-
-
-def metric_row(metric: Metric, columns: Sequence[str], example: Example, output: Output) -> list[float]:
-    """Return one metric's values of one example in the order of ``columns`` (full names).
-
-    Raise CellError naming the metric and the example when it raises, or returns another shape.
-    """
-    missing = [name for name in metric.needs if getattr(output, name, None) is None]
-    if missing:
-        return [math.nan] * len(columns)
-    where = f"metric {metric.name!r}, example {example.id!r}"
-    try:
-        result = metric.per_example(example, output)
-    except SkillNeuronsError:
-        raise
-    except Exception as error:
-        raise CellError(f"{where}: raised {type(error).__name__}: {error}") from error
-    if isinstance(result, Mapping):
-        named = {f"{metric.name}.{name}": value for name, value in result.items()}
-        if metric.columns is None:
-            raise CellError(f"{where}: returned a mapping, but the metric declares no columns (Metric.columns)")
-        if callable(metric.columns):  # columns that depend on the task: what an example lacks is not scored
-            return [_number(where, column, named.get(column, math.nan)) for column in columns]
-        if set(named) != set(columns):
-            extra, absent = sorted(set(named) - set(columns)), sorted(set(columns) - set(named))
-            raise CellError(f"{where}: returned other columns than declared (unexpected {extra}, missing {absent})")
-        values = [named[column] for column in columns]
-    elif len(columns) == 1:
-        values = [result]
-    else:
-        raise CellError(f"{where}: returned {type(result).__name__}, but {len(columns)} columns are declared")
-    return [_number(where, column, value) for column, value in zip(columns, values, strict=True)]
-
-
-def _number(where: str, column: str, value: Any) -> float:
-    scalar = value.item() if getattr(value, "shape", None) == () else value  # numpy and torch scalars
-    if not isinstance(scalar, int | float) or math.isinf(scalar):
-        raise CellError(f"{where}: {column} must be one finite number or NaN, got {value!r}")
-    return float(scalar)
-
-
-def measure(
-    lm: LanguageModel,
-    task: Task,
-    encoded: Sequence[EncodedExample],
-    metrics: Mapping[str, tuple[Metric, Sequence[str]]],
-    prompt: SoftPrompt | None,
-    *,
-    position: str = "last",
-    batch_size: int = 64,
-    accumulator: Accumulators | None = PearsonAccumulator,
-    progress: Callable[[int], None] | None = None,
-) -> Measured:
-    """Run one split once and correlate all its columns together.
-
-    ``metrics`` maps a name to (metric, its full column names); columns stand in that order.
-    ``accumulator`` None measures outputs alone. Rows come back in the examples' order whatever the
-    batching was. A metric that raises, or returns another shape, is not asked again: its columns are
-    NaN and its error stands in ``failures``; the other metrics go on.
-    """
-    failures: dict[str, SkillNeuronsError] = {}
-    n_columns = sum(len(columns) for _, columns in metrics.values())
-    sums = accumulator(lm.n_neurons, n_columns) if accumulator and n_columns else None
-    outputs: list[Output | None] = [None] * len(encoded)
-    values = np.full((len(encoded), n_columns), np.nan)
-    read = prompt.num_virtual_tokens if prompt is not None and position == "mean" else 1
-    place = {row.index: i for i, row in enumerate(encoded)}
-    with ActivationRecorder(lm, read) as recorder:
-        recorder.enabled = sums is not None
-        for rows in equal_length_batches(encoded, batch_size):
-            answered, activations = answer(lm, task, rows, prompt, recorder if sums is not None else None)
-            where = [place[row.index] for row in rows]
-            for i, row, output in zip(where, rows, answered, strict=True):
-                outputs[i] = output
-                values[i] = _values(metrics, row.example, output, failures)
-            if sums is not None and activations is not None:
-                sums.update(activations.cpu().numpy(), values[where])
-            if progress:
-                progress(len(rows))
-    return Measured(encoded, [output for output in outputs if output is not None], values, sums, failures)
-
-
-def _values(
-    metrics: Mapping[str, tuple[Metric, Sequence[str]]],
-    example: Example,
-    output: Output,
-    failures: dict[str, SkillNeuronsError],
-) -> list[float]:
-    row: list[float] = []
-    for name, (metric, columns) in metrics.items():
-        if name not in failures:
-            try:
-                row += metric_row(metric, columns, example, output)
-                continue
-            except SkillNeuronsError as error:
-                failures[name] = error
-        row += [math.nan] * len(columns)
-    return row
+POSITIONS = ("last", "max", "mean", "input_last")
 
 
 def check_position(position: str, prompt: SoftPrompt | None) -> None:
@@ -182,27 +52,37 @@ def check_position(position: str, prompt: SoftPrompt | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Scores of every neuron: ``scores[column]`` and ``heldout[column]`` are float32 (n_layers, d_ff)."""
+    """Scores of every neuron: ``scores[column]`` and ``heldout[column]`` are float32 (n_layers, d_ff).
+
+    ``positions[column]`` is the prompt position that was read for each neuron (``position: max`` alone);
+    ``inference[column]`` holds the null and the intervals where they were asked for.
+    """
 
     scores: Mapping[str, npt.NDArray[np.float32]]
     heldout: Mapping[str, npt.NDArray[np.float32]]
     splits: Mapping[Split, Measured] = field(repr=False)
+    positions: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    inference: Mapping[str, ColumnInference] = field(default_factory=dict, repr=False)
 
     def top(self, k: int, column: str) -> pd.DataFrame:
         """Return the ``k`` neurons of largest |r| on discovery, their r there and on heldout.
 
-        ``ci_low``, ``ci_high`` and ``p_adjusted`` are NaN until intervals and the null are computed.
+        ``ci_low`` and ``ci_high`` are the 95 % interval of the held-out r, ``p_adjusted`` the max-T p-value on
+        discovery; NaN where they were not computed (beyond the kept neurons, or see ``inference``).
         """
         import pandas as pd
 
         if column not in self.scores:
             raise unknown_name("column", column, self.scores)
         rows = top_neurons(self.scores[column], self.heldout[column], k)
-        table = pd.DataFrame(rows, columns=["layer", "neuron", "r", "r_heldout"])
-        return table.assign(ci_low=np.nan, ci_high=np.nan, p_adjusted=np.nan)
+        known = self.inference.get(column)
+        more = known.of_neurons() if known else {}
+        empty = {"ci_low": np.nan, "ci_high": np.nan, "p_adjusted": np.nan}
+        full = [{**row, **empty, **more.get((row["layer"], row["neuron"]), {})} for row in rows]
+        return pd.DataFrame(full, columns=["layer", "neuron", "r", "r_heldout", *empty])
 
 
-def top_neurons(scores: npt.NDArray[Any], heldout: npt.NDArray[Any], k: int) -> list[dict[str, float]]:
+def top_neurons(scores: npt.NDArray[Any], heldout: npt.NDArray[Any], k: int) -> list[dict[str, Any]]:
     """Return the ``k`` neurons of largest |r| on discovery as dicts of layer, neuron, r, r_heldout."""
     d_ff = scores.shape[1]
     return [
@@ -223,50 +103,89 @@ def attribute(
     metrics: Sequence[str | Metric] = ("confidence", "labels", "heuristics"),
     prompt: SoftPrompt | None = None,
     position: str | None = None,
+    site: str = "product",
+    statistic: str = "pearson",
     discovery: int = 1000,
     heldout: int = 500,
     data_seed: int = 0,
     batch_size: int = 64,
+    permutations: int = 200,
+    bootstrap: int = 1000,
+    seed: int = 0,
     options: Mapping[str, Any] | None = None,
     too_long: str = "refuse",
 ) -> Attribution:
-    """Correlate every neuron with every column of the metrics, on discovery and on heldout.
+    """Relate every neuron to every column of the metrics, on discovery and on heldout.
 
-    ``position``: ``last`` (default with a prompt), ``mean`` over prompt tokens, or ``input_last``
-    (without a prompt).
+    ``position``: ``last`` (default with a prompt), ``max`` or ``mean`` over prompt tokens, or ``input_last``
+    (without a prompt). ``statistic`` is a registered one. ``permutations`` and ``bootstrap`` (0: none) are drawn
+    with ``seed``.
     """
     where = position or ("last" if prompt is not None else "input_last")
     check_position(where, prompt)
+    if site not in SITES:
+        raise UserError(f"attribution.site {site!r}: must be one of {', '.join(SITES)}")
     task = with_options(task, options)
     chosen = [get_metric(metric) if isinstance(metric, str) else metric for metric in metrics]
-    applied = {m.name: (m, columns) for m in chosen if (columns := m.columns_for(task))}
+    applied: Applied = {m.name: (m, columns) for m in chosen if (columns := m.columns_for(task))}
     if not applied:
         raise UserError(f"none of the metrics {[m.name for m in chosen]} has a column for task {task.name!r}")
-    sizes: dict[Split, int] = {"train": 1, "validation": 1, "discovery": discovery, "heldout": heldout}
+    factory = get_attribution(statistic)
+    needs = getattr(factory, "baseline_split", None)
+    train = 1000 if needs == "train" else 1
+    sizes: dict[Split, int] = {"train": train, "validation": 1, "discovery": discovery, "heldout": heldout}
     data = load_splits(task, sizes, seed=data_seed, options=dict(options or {}))
     m = prompt.num_virtual_tokens if prompt is not None else 0
+    reading: dict[str, Any] = {"position": where, "site": site, "batch_size": batch_size}
+
+    def encoded(split: Split) -> Any:
+        return encode_examples(lm, task, data[split], num_virtual_tokens=m, too_long=too_long)
+
+    baseline = mean_activations(lm, encoded(needs), prompt, **reading) if needs else None
     measured: dict[Split, Measured] = {}
     for split in ("discovery", "heldout"):
-        encoded = encode_examples(lm, task, data[split], num_virtual_tokens=m, too_long=too_long)
-        measured[split] = measure(lm, task, encoded, applied, prompt, position=where, batch_size=batch_size)
+        measured[split] = measure(
+            lm, task, encoded(split), applied, prompt, **reading, accumulator=factory, baseline=baseline, keep_rows=True
+        )
         for failure in measured[split].failures.values():
             raise failure
-    return attribution_of(lm, applied, measured)
+    settings = InferenceSettings(permutations=permutations, bootstrap=bootstrap, seed=seed)
+    return attribution_of(lm, applied, measured, factory, settings, baseline)
 
 
 def attribution_of(
     lm: LanguageModel,
-    metrics: Mapping[str, tuple[Metric, Sequence[str]]],
+    metrics: Applied,
     measured: Mapping[Split, Measured],
+    factory: Callable[..., Any],
+    settings: InferenceSettings | None = None,
+    baseline: npt.NDArray[np.float64] | None = None,
+    *,
+    only: Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Attribution:
-    """Name the scores of measured splits by column."""
+    """Name the scores of measured splits by column; with ``settings`` their null and intervals too (``only`` those)."""
     columns = [column for _, names in metrics.values() for column in names]
-    shape = (len(columns), lm.n_layers, lm.d_ff)
-    scores, heldout = (
-        measured[split].accumulator.result().reshape(shape).astype(np.float32) for split in ("discovery", "heldout")
+    discovery, heldout = (
+        effect_of(measured[split].accumulator).reshape(len(columns), -1, lm.n_neurons)
+        for split in ("discovery", "heldout")
     )
-    return Attribution(
-        scores=dict(zip(columns, scores, strict=True)),
-        heldout=dict(zip(columns, heldout, strict=True)),
-        splits=measured,
-    )
+    positions = _strongest(discovery)
+    at = positions[:, None, :]
+    flat = [np.take_along_axis(effects, at, axis=1)[:, 0].astype(np.float32) for effects in (discovery, heldout)]
+    shape = (lm.n_layers, lm.d_ff)
+    scores, held = (dict(zip(columns, (row.reshape(shape) for row in rows), strict=True)) for rows in flat)
+    several = discovery.shape[1] > 1
+    read = dict(zip(columns, (row.reshape(shape) for row in positions), strict=True)) if several else {}
+    inference: Mapping[str, ColumnInference] = {}
+    if settings is not None:
+        inference = infer_columns(measured, scores, held, read, factory, settings, baseline, only, progress)
+    return Attribution(scores=scores, heldout=held, splits=measured, positions=read, inference=inference)
+
+
+def _strongest(effects: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the position of the largest |effect| of each column and neuron; 0 where none is defined."""
+    size = np.abs(effects)
+    size[np.isnan(size)] = -1.0
+    strongest: npt.NDArray[np.int64] = size.argmax(axis=1)
+    return strongest

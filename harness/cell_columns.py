@@ -1,33 +1,52 @@
-"""The figures of one metric column in a cell: strongest neurons, and what they do on heldout.
+"""The figures of one metric column in a cell: strongest neurons, what they do on heldout, and how sure that is.
 
 ``top10_r`` is the 10th largest |r| on discovery (the paper's top-K threshold), ``top10_mean_r`` the
 mean |r| of those ten there, ``heldout_top10_r`` the mean of sign(r_discovery) * r on heldout of the
-same ten, ``baseline_top10_r`` the same from a pass without a prompt. A column that was never scored is
-``not_applicable``; one without variance is ``degenerate``; both carry no figure.
+same ten with its bootstrap interval, ``baseline_top10_r`` the same from a pass without a prompt, ``untuned_top10_r``
+with the prompt before tuning, ``partial_r`` the mean of sign(r_discovery) * partial r on heldout. A column that was
+never scored is ``not_applicable``; one without variance is ``degenerate``; both carry no figure.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from skillneurons.attribution import Attribution, top_neurons
 from skillneurons.cell_form import FIGURES
+from skillneurons.inference import KEPT, ColumnInference
 
-SAVED_TOP = 50
+DECIMALS = 6  # of a neuron's figures
+RESAMPLE_UNIT = 1e-4  # resamples are kept as whole multiples of it
 
 
-def signed_heldout_mean(top: list[dict[str, float]]) -> float:
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the tuned scores: the pass without a prompt, the untuned one, partial r, shortcut reports.
+
+    ``partial[column]`` has shape (n_positions, n_neurons).
+    """
+
+    baseline: Attribution | None = None
+    untuned: Attribution | None = None
+    partial: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    why_no_partial: str = ""
+    shortcuts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    thresholds: Sequence[float] = ()
+
+
+def signed_heldout_mean(top: list[dict[str, Any]]) -> float:
     """Return the mean of sign(r_discovery) * r_heldout; NaN where any of them is undefined on heldout."""
     return float(np.mean([math.copysign(1.0, row["r"]) * row["r_heldout"] for row in top])) if top else math.nan
 
 
-def column_figures(
-    attribution: Attribution, baseline: Attribution | None, column: str, index: int, k: int = 10
-) -> dict[str, Any]:
-    """Return what a cell says about the column at ``index`` of its pass."""
+def column_figures(attribution: Attribution, beside: Beside, column: str, k: int = 10) -> dict[str, Any]:
+    """Return what a cell says about a column of its pass."""
+    index = list(attribution.scores).index(column)
     values = {split: attribution.splits[split].values[:, index] for split in ("discovery", "heldout")}
     scored = {split: value[~np.isnan(value)] for split, value in values.items()}
     status, reason = _status(scored["discovery"], scored["heldout"])
@@ -43,10 +62,13 @@ def column_figures(
     }
     if status != "ok":
         return figures
-    top = top_neurons(attribution.scores[column], attribution.heldout[column], max(SAVED_TOP, k))
+    top = top_neurons(attribution.scores[column], attribution.heldout[column], max(KEPT, k))
     best = top[:k]
     if len(best) < k:
-        return figures | {"status": "degenerate", "reason": f"only {len(best)} neurons vary, fewer than top_k = {k}"}
+        what = f"only {len(best)} neurons vary, fewer than top_k = {k}"
+        if not best:
+            what = "the statistic is defined for no neuron: it needs a column of 0 and 1 with both, or more examples"
+        return figures | {"status": "degenerate", "reason": what}
     figures |= {
         "top1_r": abs(best[0]["r"]),
         "top10_r": abs(best[-1]["r"]),
@@ -54,10 +76,88 @@ def column_figures(
         "heldout_top10_r": signed_heldout_mean(best),
         "top": top,
     }
-    if baseline is not None:
-        bare = top_neurons(baseline.scores[column], baseline.heldout[column], k)
-        figures["baseline_top10_r"] = signed_heldout_mean(bare)
+    for name, other in (("baseline_top10_r", beside.baseline), ("untuned_top10_r", beside.untuned)):
+        if other is not None:
+            figures[name] = signed_heldout_mean(top_neurons(other.scores[column], other.heldout[column], k))
+    _add_positions(attribution, column, top)
+    figures |= _partial(attribution, beside, column, top, k)
+    known = attribution.inference.get(column)
+    if known is not None:
+        figures |= _inferred(known, top)
+        figures["above"] = _above(known, attribution.scores[column], attribution.heldout[column], beside.thresholds)
+    if column in beside.shortcuts:
+        figures["shortcut"] = beside.shortcuts[column]
+    for row in top:  # the scores of all neurons stand in the pass in full precision
+        row |= {name: round(value, DECIMALS) for name, value in row.items() if isinstance(value, float)}
     return figures
+
+
+def _add_positions(attribution: Attribution, column: str, top: list[dict[str, Any]]) -> None:
+    if column in attribution.positions:
+        for row in top:
+            row["position"] = int(attribution.positions[column][row["layer"], row["neuron"]])
+
+
+def _partial(
+    attribution: Attribution, beside: Beside, column: str, top: list[dict[str, Any]], k: int
+) -> dict[str, Any]:
+    """Add each neuron's held-out partial r; return the signed mean of the best ``k``, or why there is none."""
+    if column not in beside.partial:
+        return {"partial_reason": beside.why_no_partial or "the column is the only one of attribution.nuisance here"}
+    d_ff = attribution.scores[column].shape[1]
+    for row in top:
+        row["partial_r"] = float(beside.partial[column][row.get("position", 0), row["layer"] * d_ff + row["neuron"]])
+    mean = float(np.mean([math.copysign(1.0, row["r"]) * row["partial_r"] for row in top[:k]]))
+    return {"partial_r": mean, "partial_reason": "the nuisance columns determine it" if math.isnan(mean) else ""}
+
+
+def _above(
+    known: ColumnInference,
+    scores: npt.NDArray[np.float32],
+    heldout: npt.NDArray[np.float32],
+    thresholds: Sequence[float],
+) -> list[dict[str, Any]]:
+    """Return for each level of |r| the neurons chosen by it: number, share, signed held-out mean, and what the null gives."""
+    rows = []
+    for i, level in enumerate(thresholds):
+        chosen = np.abs(scores) >= level
+        n = int(chosen.sum())
+        rows.append(
+            {
+                "threshold": level,
+                "n": n,
+                "share": n / scores.size,
+                "heldout": float(np.mean(np.sign(scores[chosen]) * heldout[chosen], dtype=np.float64)) if n else None,
+                "null": known.null.above[i] if known.null.above else None,
+            }
+        )
+    return rows
+
+
+def _inferred(known: ColumnInference, top: list[dict[str, Any]]) -> dict[str, Any]:
+    null, more = known.null, known.of_neurons()
+    for row in top:
+        row.update(more[row["layer"], row["neuron"]])
+    return {
+        "null95_r": null.threshold,
+        "n_fwer": null.n_fwer,
+        "n_fdr": null.n_fdr,
+        "n_replicated": known.n_replicated,
+        "null_scheme": null.scheme,
+        "n_permutations": null.n_permutations,
+        "null_reason": null.reason or known.replication_reason,
+        "heldout_top10_r_low": known.top_low,
+        "heldout_top10_r_high": known.top_high,
+        "interval_reason": known.interval_reason,
+        "resamples": " ".join(str(number) for number in _whole(known.top_resamples)),
+    }
+
+
+def _whole(resamples: npt.NDArray[np.float64]) -> list[int]:
+    """Return resamples in units of 1e-4, so that averaged figures of several seeds can be given their interval."""
+    if np.isnan(resamples).any():
+        return []
+    return [int(number) for number in np.rint(resamples / RESAMPLE_UNIT)]
 
 
 def _status(discovery: npt.NDArray[np.float64], heldout: npt.NDArray[np.float64]) -> tuple[str, str]:

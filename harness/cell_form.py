@@ -31,6 +31,8 @@ FIGURES = (
     "null95_r",
     "n_fwer",
     "n_fdr",
+    "n_replicated",
+    "untuned_top10_r",
 )
 _NONE = type(None)
 _FORM: Mapping[str, tuple[type, ...]] = {

@@ -87,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--temperature", type=float, metavar="T", help="of drawn texts (default: 0.7 for several)")
     predict.add_argument("--seed", type=int, default=0, metavar="S", help="of drawn texts (default: 0)")
     predict.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
+    _selftest_options(command("selftest", _selftest, "plant neurons of known strength, find them again"))
     validate = command("validate", _validate, "check a config and name every fault at once")
     _config_options(validate)
     return parser
@@ -108,6 +109,15 @@ def _evaluation_options(parser: argparse.ArgumentParser) -> None:
     add("--split", default="all", choices=("all", "discovery", "heldout"), help="of what is evaluated (default: all)")
     add("--limit", type=int, metavar="N", help="at most N examples of each split")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in tasks.hans.path=FILE")
+
+
+def _selftest_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-m", "--model", action="append", default=[], metavar="MODEL", help="default: pocket, random Llama and GPT-2")
+    add("-n", type=int, default=1000, metavar="N", help="examples on discovery (default: 1000)")
+    add("--permutations", type=int, default=200, metavar="B", help="of the null (default: 200)")
+    add("--runs", type=int, default=200, metavar="R", help="unrelated labels (default: 200; 0: none)")
+    add("--seed", type=int, default=0, metavar="S", help="of all that is drawn (default: 0)")
 
 
 def _config_options(parser: argparse.ArgumentParser) -> None:
@@ -308,6 +318,33 @@ def _plugins(arguments: argparse.Namespace) -> int:
 
     print(plugin_listing(_registry(arguments), as_json=arguments.json))
     return 0
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from skillneurons.progress import Progress
+    from skillneurons.selftest import MODELS, calibrate, recover, report
+
+    registry = _registry(arguments)
+    recoveries, calibrations = [], []
+    models = arguments.model or MODELS
+    with Progress(0) as display:
+        with display.work("planted neurons", len(models)) as step:
+            for model in models:
+                recoveries.append(
+                    recover(model, registry, n=arguments.n, permutations=arguments.permutations, seed=arguments.seed)
+                )
+                step(1)
+        if arguments.runs:
+            with display.work("unrelated labels", 3) as step:
+                calibrations = calibrate(
+                    registry,
+                    runs=arguments.runs,
+                    permutations=arguments.permutations,
+                    seed=arguments.seed,
+                    progress=step,
+                )
+    print(report(recoveries, calibrations))
+    return 0 if all(one.ok for one in recoveries) and all(one.ok for one in calibrations) else 1
 
 
 def _validate(arguments: argparse.Namespace) -> int:

@@ -78,14 +78,22 @@ class DataSettings(Section):
 
 
 class AttributionSettings(Section):
-    """Where activations are read and how they are scored."""
+    """Where activations are read, how they are scored, and how sure the scores are.
+
+    ``seed`` draws permutations and bootstrap resamples; ``thresholds`` are levels of |r| to count neurons at;
+    ``nuisance`` names columns that partial r holds constant, for the tasks that have them.
+    """
 
     position: Literal["last", "max", "mean", "input_last"] = "last"
     site: Literal["product", "gate"] = "product"
     statistic: str = "pearson"
     batch_size: Positive = 64
     permutations: Annotated[int, Field(ge=0)] = 200
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    seed: int = 0
     top_k: Positive = 10
+    thresholds: list[Annotated[float, Field(gt=0)]] = [0.43, 0.83]
+    nuisance: list[str] = ["heuristics.prompt_length"]
 
 
 class CausalSettings(BaseModel):

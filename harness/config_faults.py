@@ -62,7 +62,23 @@ def unknown_names(values: Mapping[str, Any], places: Mapping[str, str], registry
                 full = f"{key}.{option}"
                 hint = _nearest(str(option), list(found.options))
                 faults.append(f"{place_of(full, places)}: {full}: unknown option of the task; {hint}")
+    if isinstance(section, dict) and "attribution.nuisance" in places:
+        faults += [
+            f"{place_of('attribution.nuisance', places)}: attribution.nuisance: {fault}"
+            for _, name in _names(section.get("nuisance"))
+            if (fault := _unknown_column(name, registry))
+        ]
     return faults
+
+
+def _unknown_column(name: str, registry: Registry) -> str:
+    """Return what is wrong with the name of a column that no task has, to run or not, or nothing."""
+    try:
+        metric = registry.metric(name.partition(".")[0])
+        known = {column for task in registry.tasks for column in metric.columns_for(registry.task(task))}
+    except UnknownNameError as error:
+        return str(error)
+    return "" if name in known else f"no task has a column {name!r}; {_nearest(name, sorted(known))}"
 
 
 def _names(value: Any) -> Iterable[tuple[int, str]]:

@@ -103,8 +103,17 @@ def _identity(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel |
     }
 
 
-def run_record(started: float, config: Config, lm: LanguageModel | None, problem: Exception | None) -> dict[str, Any]:
-    """Return what varies between runs of the same cell: time, machine, versions, batch size."""
+def run_record(
+    started: float,
+    config: Config,
+    lm: LanguageModel | None,
+    problem: Exception | None,
+    seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Return what varies between runs of the same cell: time, machine, versions, batch size.
+
+    ``seconds_of`` says what the pass of the whole unit took, and the null and intervals of all its columns.
+    """
     record: dict[str, Any] = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 3),
@@ -114,6 +123,8 @@ def run_record(started: float, config: Config, lm: LanguageModel | None, problem
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
+    if seconds:
+        record["seconds_of"] = dict(seconds)
     if lm is not None:
         import torch
 

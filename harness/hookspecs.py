@@ -27,7 +27,15 @@ def register_metrics(register: Callable[[Metric], None]) -> None:
 
 @hookspec
 def register_attributions(register: Callable[[str, Callable[..., Any]], None]) -> None:
-    """Call ``register(name, factory)`` where ``factory(n_neurons, n_columns)`` makes an accumulator."""
+    """Call ``register(name, factory)`` where ``factory(n_neurons, n_columns)`` makes an accumulator.
+
+    The accumulator has ``update(activations (rows, neurons), values (rows, columns))``, ``merge(other)``, ``result()``
+    and ``effect()``, both (columns, neurons): the statistic by its definition, and what neurons are ranked by (signed, 0
+    where there is no relation). ``skillneurons.statistics.Accumulator`` brings ``effect`` (= ``result``) and the checks.
+    The factory may carry ``linear_form`` (then there is a permutation null), ``t_distribution``, ``baseline_split``
+    (then ``set_baseline`` is called with the mean activations on that split) and ``gradient`` (then the activations come
+    multiplied by the gradient of the target's log-probability).
+    """
 
 
 @hookspec

@@ -87,3 +87,9 @@ def equal_length_batches(encoded: Iterable[EncodedExample], batch_size: int) -> 
         rows = list(same)
         for start in range(0, len(rows), batch_size):
             yield rows[start : start + batch_size]
+
+
+def in_order_batches(encoded: Sequence[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:
+    """Yield batches of ``batch_size`` examples in their order; their inputs are padded on the left where they run."""
+    for start in range(0, len(encoded), batch_size):
+        yield list(encoded[start : start + batch_size])

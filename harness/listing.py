@@ -25,7 +25,7 @@ def listing(what: str, registry: Registry, *, as_json: bool = False) -> str:
     shown = {
         "tasks": ("name", "version", "kind", "form", "chance", "plugin", "description"),
         "metrics": ("name", "version", "plugin", "description"),
-        "attributions": ("name", "plugin"),
+        "attributions": ("name", "null", "baseline_split", "gradient", "plugin", "description"),
         "graders": ("name", "version", "synthetic", "plugin", "description"),
         "models": ("name", "description"),
     }[what]
@@ -87,7 +87,17 @@ def _metrics(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _attributions(registry: Registry) -> list[dict[str, Any]]:
-    return [{"name": name, "plugin": found.plugin.name} for name, found in sorted(registry.attributions.items())]
+    return [
+        {
+            "name": name,
+            "plugin": found.plugin.name,
+            "null": getattr(found.value, "linear_form", None) is not None,
+            "baseline_split": getattr(found.value, "baseline_split", None),
+            "gradient": bool(getattr(found.value, "gradient", False)),
+            "description": ((getattr(found.value, "__doc__", None) or "").strip().splitlines() or [""])[0],
+        }
+        for name, found in sorted(registry.attributions.items())
+    ]
 
 
 def _graders(registry: Registry) -> list[dict[str, Any]]:

@@ -32,13 +32,23 @@ def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[
     if longest == 1:
         return total
     padded = torch.tensor([[*answer, *[0] * (longest - len(answer))] for answer in answers], device=lm.device)
-    out = lm.model(input_ids=padded[:, :-1], past_key_values=prefix.cache, use_cache=True)
+    out = lm.model(
+        input_ids=padded[:, :-1], past_key_values=prefix.cache, use_cache=True, **_places(prefix, longest - 1)
+    )
     prefix.cache.crop(1 - longest)  # a negative number removes that many positions
     log_probs = out.logits.float().log_softmax(-1).gather(2, padded[:, 1:, None])[..., 0]  # (B, longest - 1)
     lengths = torch.tensor([len(answer) for answer in answers], device=lm.device)
     real = torch.arange(1, longest, device=lm.device)[None] < lengths[:, None]
     rest: torch.Tensor = (log_probs.double() * real).sum(dim=1)
     return total + rest
+
+
+def _places(prefix: Prefix, n: int) -> dict[str, torch.Tensor]:
+    """Return mask and position ids of ``n`` tokens after a prefix that was padded; nothing where it was not."""
+    if prefix.mask is None:
+        return {}
+    mask = torch.cat((prefix.mask, prefix.mask.new_ones(len(prefix.mask), n)), dim=1)
+    return {"attention_mask": mask, "position_ids": mask.cumsum(1)[:, -n:] - 1}
 
 
 def _choice_outputs(lm: LanguageModel, rows: Sequence[EncodedExample], prefix: Prefix) -> list[Output]:
@@ -139,6 +149,12 @@ def answer(
         if recorder:
             recorder.enabled = True
     return outputs, activations
+
+
+@torch.inference_mode()
+def read_inputs(lm: LanguageModel, rows: Sequence[EncodedExample], prompt: SoftPrompt | None) -> None:
+    """Run inputs and prompt alone, for what a recorder reads of them."""
+    run_prefix(lm, rows, prompt)
 
 
 def choice_log_probs(

@@ -3,7 +3,9 @@
 ``examples.parquet``: id, split, group, prompt (the exact text that was tokenised), target, text,
 correct, then one column per metric column. ``scores.safetensors``: per metric column one float32
 tensor (n_layers, d_ff), the discovery split's score of every neuron; ``heldout.safetensors`` the same
-of the heldout split. From these files and the plain model anyone can recompute a score.
+of the heldout split. ``neurons.safetensors``: per metric column the activations of its ten strongest neurons on both
+splits, (rows, neurons) in the order of the examples, and which neurons they are, (neurons, 2) of layer and neuron. From
+these files and the plain model anyone can recompute a score.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from safetensors.numpy import load_file, save
 from skillneurons.attribution import Attribution
 from skillneurons.errors import ResultsError
 from skillneurons.results import ResultsFolder, check_key, make_folder, write_atomic
+from skillneurons.statistics import ranking
 
 SAVED_SPLITS = ("discovery", "heldout")
+STRONGEST = 10  # neurons of a column whose activations are kept
 
 
 def write_pass(folder: ResultsFolder, key: str, attribution: Attribution, columns: Sequence[str]) -> Path:
@@ -38,12 +42,28 @@ def write_pass(folder: ResultsFolder, key: str, attribution: Attribution, column
         for name, scores in (("scores", attribution.scores), ("heldout", attribution.heldout)):
             arrays = {column: np.ascontiguousarray(scores[column]) for column in columns}
             write_atomic(draft / f"{name}.safetensors", save(arrays))
+        write_atomic(draft / "neurons.safetensors", save(_strongest(attribution, columns)))
         if target.exists():
             shutil.rmtree(target)
         draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def _strongest(attribution: Attribution, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return ``column/discovery``, ``column/heldout`` and ``column/neurons`` of every column that has neurons."""
+    found: dict[str, np.ndarray] = {}
+    for column in columns:
+        d_ff = attribution.scores[column].shape[1]
+        flat = ranking(attribution.scores[column], STRONGEST)
+        at = attribution.positions[column].ravel()[flat] if column in attribution.positions else None
+        for split in SAVED_SPLITS:
+            rows = attribution.splits[split].rows  # type: ignore[index]
+            if rows is not None and len(flat):
+                found[f"{column}/{split}"] = rows.of(flat, at)
+                found[f"{column}/neurons"] = np.stack([flat // d_ff, flat % d_ff], axis=1)
+    return found
 
 
 def _examples_parquet(attribution: Attribution, chosen: Sequence[str]) -> bytes:

@@ -21,8 +21,7 @@ from skillneurons.results import ResultsFolder, content_key
 from skillneurons.task_setup import set_up
 from skillneurons.types import SPLITS, Example, Metric, Split, Task
 
-POSITIONS = ("last", "mean", "input_last")
-SITES = ("product",)
+POSITIONS = ("last", "max", "mean", "input_last")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,11 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Unit:
-    """What shares a prompt and a pass: a model, a task and a seed, with the cells asked for."""
+    """What shares a prompt and a pass: a model, a task and a seed, with the cells asked for.
+
+    ``support`` are the metrics whose columns the figures of other columns refer to (nuisances, rival explanations):
+    they are measured whether or not they are asked for, so that no figure depends on what else is asked for.
+    """
 
     model: str
     revision: str
@@ -64,6 +67,7 @@ class Unit:
     seed: int
     prompt_key: str | None
     cells: tuple[PlannedCell, ...]
+    support: tuple[Metric, ...] = ()
 
     @property
     def pending(self) -> tuple[PlannedCell, ...]:
@@ -88,14 +92,8 @@ def split_sizes(config: Config) -> dict[Split, int]:
 
 
 def check_settings(config: Config) -> None:
-    """Refuse settings whose capability is not there, with the ones that are."""
-    position, site = config.attribution.position, config.attribution.site
-    if position not in POSITIONS:
-        raise UserError(
-            f"attribution.position {position!r} is not available in this version; use one of {', '.join(POSITIONS)}"
-        )
-    if site not in SITES:
-        raise UserError(f"attribution.site {site!r} is not available in this version; use {', '.join(SITES)}")
+    """Refuse settings that cannot go together."""
+    position = config.attribution.position
     if config.prompt.placement == "prepend" and position != "input_last":
         raise UserError(
             f"attribution.position {position!r} reads at prompt tokens, which needs prompt.placement: append; a prompt "
@@ -160,6 +158,12 @@ def _unit(
     prompt_key = (
         content_key(data.task.name, f"s{seed}", payload={**content, "prompt": settings["prompt"]}) if tuned else None
     )
+    support = support_metrics(config, registry, data.task)
+    statistic = config.attribution.statistic
+    content_of_figures = {
+        "statistic": {"name": statistic, "source_hash": registry.source_hash("attribution", statistic)},
+        "support": {one.name: registry.source_hash("metric", one.name) for one in support},
+    }
     cells = []
     for metric in metrics:
         columns = metric.columns_for(data.task)
@@ -169,6 +173,7 @@ def _unit(
         payload = {
             **content,
             **settings,
+            **content_of_figures,
             "model": content["model"],
             "metric": {
                 "name": metric.name,
@@ -180,4 +185,31 @@ def _unit(
         key = content_key(data.task.name, metric.name, f"s{seed}", payload=payload)
         found = folder.read_cell(key)
         cells.append(PlannedCell(key, metric, columns, source_hash, found is not None and found.status == "ok"))
-    return Unit(model, revision, data, seed, prompt_key, tuple(cells))
+    return Unit(model, revision, data, seed, prompt_key, tuple(cells), support)
+
+
+def nuisances_of(config: Config, registry: Registry, task: Task) -> tuple[str, ...]:
+    """Return the columns to hold constant that the task has."""
+    return tuple(name for name in config.attribution.nuisance if _has_column(registry, task, name))
+
+
+def rivals_of(registry: Registry, task: Task) -> dict[str, tuple[str, ...]]:
+    """Return the task's rival explanations by the column that they contend with, as far as their columns are here."""
+    return {
+        wanted: tuple(rival for rival in rivals if _has_column(registry, task, rival))
+        for wanted, rivals in task.rivals.items()
+        if _has_column(registry, task, wanted)
+    }
+
+
+def support_metrics(config: Config, registry: Registry, task: Task) -> tuple[Metric, ...]:
+    """Return the metrics of the nuisance columns and of the rival explanations, sorted by name."""
+    columns = set(nuisances_of(config, registry, task))
+    for wanted, rivals in rivals_of(registry, task).items():
+        columns |= {wanted, *rivals}
+    return tuple(registry.metric(name) for name in sorted({column.partition(".")[0] for column in columns}))
+
+
+def _has_column(registry: Registry, task: Task, column: str) -> bool:
+    name = column.partition(".")[0]
+    return name in registry.metrics and column in registry.metric(name).columns_for(task)

@@ -32,6 +32,11 @@ BUILTINS = (
     "skillneurons.plugins.labels",
     "skillneurons.plugins.heuristics",
     "skillneurons.plugins.pearson",
+    "skillneurons.plugins.mean_difference",
+    "skillneurons.plugins.predictivity",
+    "skillneurons.plugins.auroc",
+    "skillneurons.plugins.spearman",
+    "skillneurons.plugins.grad_x_activation",
     "skillneurons.plugins.grader_judge",
     "skillneurons.plugins.grader_api",
 )

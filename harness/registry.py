@@ -86,8 +86,8 @@ class Registry:
         return value
 
     def source_hash(self, kind: str, name: str) -> str:
-        """Return the source hash of the plugin that brought a ``task``, a ``metric`` or a ``grader``."""
-        known = {"metric": self.metrics, "grader": self.graders}
+        """Return the source hash of the plugin that brought a ``task``, ``metric``, ``grader`` or ``attribution``."""
+        known = {"metric": self.metrics, "grader": self.graders, "attribution": self.attributions}
         found = self._find_task(name) if kind == "task" else self._find(kind, name, known[kind])
         return found.plugin.source_hash or ""
 
@@ -299,3 +299,8 @@ def get_grader(name: str, plugins: Sequence[str] = ()) -> Grader:
 def get_metric(name: str, plugins: Sequence[str] = ()) -> Metric:
     """Return a metric of the built-ins, the installed plugins and ``plugins`` (files, folders, modules)."""
     return _registry_of(tuple(plugins)).metric(name)
+
+
+def get_attribution(name: str, plugins: Sequence[str] = ()) -> Callable[..., Any]:
+    """Return the accumulator factory of a statistic of the built-ins, the installed plugins and ``plugins``."""
+    return _registry_of(tuple(plugins)).attribution(name)

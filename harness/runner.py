@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from skillneurons.run_context import RunContext
 
 if TYPE_CHECKING:
     from skillneurons.model import LanguageModel
+    from skillneurons.planting import Plant
 
 
 @dataclass(slots=True)
@@ -48,8 +49,13 @@ def run(config: Config | str | Path | None = None, **overrides: Any) -> list[Res
     return run_config(loaded, load_registry(loaded.plugins), progress=False).results
 
 
-def run_config(config: Config, registry: Registry, *, dry_run: bool = False, progress: bool = True) -> RunOutcome:
-    """Run every cell of a config that is not finished, and compile the table of all cells of the folder."""
+def run_config(
+    config: Config, registry: Registry, *, dry_run: bool = False, progress: bool = True, plant: Plant | None = None
+) -> RunOutcome:
+    """Run every cell of a config that is not finished, and compile the table of all cells of the folder.
+
+    ``plant`` puts neurons of known truth into the tuned pass (selftest); such results belong into a folder of their own.
+    """
     folder = ResultsFolder(Path(config.output))
     units = plan(config, registry, folder)
     if dry_run:
@@ -57,7 +63,7 @@ def run_config(config: Config, registry: Registry, *, dry_run: bool = False, pro
     _refuse_hopeless(units)
     folder.prepare()
     with Progress(sum(len(unit.pending) for unit in units), enabled=progress) as display:
-        context = RunContext(config, registry, folder, display)
+        context = RunContext(config, registry, folder, display, plant=plant)
         for model in dict.fromkeys(unit.model for unit in units):
             _run_model(context, [unit for unit in units if unit.model == model])
     found = [folder.read_cell(cell.key) for unit in units for cell in unit.cells]
@@ -118,7 +124,9 @@ def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem
             for key, cell in list(left.items()):
                 failure = measured.failures.get(cell.metric.name)
                 if failure is None:
-                    _finish(context, ok_cell(context.config, unit, cell, lm, measured), started, lm)
+                    _finish(
+                        context, ok_cell(context.config, unit, cell, lm, measured), started, lm, None, measured.seconds
+                    )
                 else:
                     _fail(context, unit, cell, started, lm, failure)
                 del left[key]
@@ -147,9 +155,10 @@ def _finish(
     started: float,
     lm: LanguageModel | None,
     problem: Exception | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> None:
     """Save a cell with the record of this run, then tell the observers."""
-    context.folder.write_cell(result, run_record(started, context.config, lm, problem))
+    context.folder.write_cell(result, run_record(started, context.config, lm, problem, seconds))
     context.notes.extend(context.registry.notify("cell_finished", result=result))
     context.display.advance_cell()
 

@@ -92,19 +92,69 @@ def _column(result: Result, column: str) -> str:
 def _column_lines(name: str, figures: Mapping[str, Any], top: int) -> list[str]:
     if figures["status"] != "ok":
         return [f"{name}: {figures['status']}: {figures['reason']}"]
-    head = (
+    interval = _interval(figures.get("heldout_top10_r_low"), figures.get("heldout_top10_r_high"), ".3f")
+    lines = [
         f"{name}: 10th largest |r| {_number(figures['top10_r'])}, mean of ten {_number(figures['top10_mean_r'])}, "
-        f"held out {_number(figures['heldout_top10_r'])}, without a prompt {_number(figures['baseline_top10_r'])} "
-        f"(n {figures['n_discovery']} + {figures['n_heldout']})"
-    )
-    rows: Sequence[Mapping[str, Any]] = figures["top"][:top]
-    return [
-        head,
-        *(
-            f"  {neuron_name(r['layer'], r['neuron'])}  r {r['r']:+.3f}  heldout {_number(r['r_heldout'], '+.3f')}"
-            for r in rows
-        ),
+        f"held out {_number(figures['heldout_top10_r'])}{interval}, without a prompt "
+        f"{_number(figures['baseline_top10_r'])}, untuned {_number(figures.get('untuned_top10_r'))}, "
+        f"partial {_number(figures.get('partial_r'))} (n {figures['n_discovery']} + {figures['n_heldout']})",
+        *_null_lines(figures),
     ]
+    rows: Sequence[Mapping[str, Any]] = figures["top"][:top]
+    lines += [
+        f"  {neuron_name(r['layer'], r['neuron'])}  r {r['r']:+.3f}{_p(r.get('p_adjusted'))}  "
+        f"heldout {_number(r['r_heldout'], '+.3f')}{_interval(r.get('ci_low'), r.get('ci_high'), '+.3f')}"
+        + (f"  at prompt token {r['position']}" if "position" in r else "")
+        for r in rows
+    ]
+    return [*lines, *_shortcut_lines(figures.get("shortcut"))]
+
+
+def _null_lines(figures: Mapping[str, Any]) -> list[str]:
+    """Return what the null says, or why there is none, and how many neurons stand above fixed levels."""
+    if figures.get("null95_r") is None:
+        lines = [f"  no null: {figures.get('null_reason') or 'not run'}"]
+    else:
+        lines = [
+            f"  chance reaches |r| {_number(figures['null95_r'])} ({figures['n_permutations']} permutations of "
+            f"{figures['null_scheme']}); above it {figures['n_fwer']} neurons, of which "
+            f"{'-' if figures['n_replicated'] is None else figures['n_replicated']} hold out; "
+            f"{figures['n_fdr']} by the false-discovery rate"
+        ]
+    lines += [
+        f"  |r| >= {level['threshold']:g}: {level['n']} neurons ({100 * level['share']:.2f} %), held out "
+        f"{_number(level.get('heldout'))}; the null gives {_number(level['null'], '.2f')}"
+        for level in figures.get("above") or []
+    ]
+    for kind, what in (("interval", "no interval"), ("partial", "no partial r")):
+        if figures.get(f"{kind}_reason"):
+            lines.append(f"  {what}: {figures[f'{kind}_reason']}")
+    return lines
+
+
+def _shortcut_lines(report: Mapping[str, Any] | None) -> list[str]:
+    """Return the shortcut report of a rival explanation, neuron by neuron."""
+    if not report:
+        return []
+    lines = [f"  shortcut report against {report['wanted']}:"]
+    if report["reason"]:
+        lines.append(f"    {report['reason']}")
+    for row in report["neurons"]:
+        lines.append(
+            f"    {neuron_name(row['layer'], row['neuron'])}  {row['verdict']}: r {_number(row['r_rival'], '+.3f')} against "
+            f"{_number(row['r_wanted'], '+.3f')}, difference{_interval(row['difference_low'], row['difference_high'], '+.3f')}; "
+            f"partial r {_number(row['partial_r'], '+.3f')}{_p(row['p_partial'])}; "
+            f"level on the deciding cell {_number(row['level'], '.2f')}{_interval(row['level_low'], row['level_high'], '.2f')}"
+        )
+    return lines
+
+
+def _interval(low: float | None, high: float | None, form: str) -> str:
+    return "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f" p {value:.3f}"
 
 
 def _neuron(root: Path, result: Result, neuron: str, names: Sequence[str]) -> list[str]:

@@ -154,6 +154,8 @@ class Task:
       ``grader``, ``grader_options``, ``gradings``) instead of ``grade``: the items with their questions,
       and the named numbers that follow from the points.
     - ``tuned_on(**options)``: what data the prompt is tuned on, in words for the table.
+    - ``rivals``: the column of the explanation that is wanted (``heuristics.correct``) mapped to those that could pass
+      for it (``heuristics.last_digit_ok``), all of 0 and 1; the shortcut report weighs them against each other.
     - ``fit(**options)``: fields of the task that depend on its options (``label_columns``), by name.
     """
 
@@ -179,6 +181,7 @@ class Task:
     marks: Callable[[Example, str, Mapping[str, float]], Mapping[str, float]] | None = None
     tuned_on: Callable[..., str] | None = None
     fit: Callable[..., Mapping[str, Any]] | None = None
+    rivals: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

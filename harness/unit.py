@@ -4,60 +4,103 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skillneurons.attribution import Attribution, Measured, accuracy, attribution_of, measure
-from skillneurons.cell_columns import column_figures
-from skillneurons.errors import CellError, ResultsError, SkillNeuronsError
+import numpy as np
+import numpy.typing as npt
+from skillneurons.attribution import Attribution, attribution_of
+from skillneurons.cell_columns import Beside, column_figures
+from skillneurons.errors import CellError, ResultsError, SkillNeuronsError, UserError
+from skillneurons.inference import InferenceSettings
 from skillneurons.inputs import EncodedExample, encode_examples
+from skillneurons.measurement import Applied, Measured, accuracy, mean_activations, measure, positions_read
 from skillneurons.model import LanguageModel
+from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.passes import write_pass
-from skillneurons.plan import Unit
+from skillneurons.plan import Unit, nuisances_of, rivals_of
 from skillneurons.prompt import SoftPrompt, initial_prompt
 from skillneurons.run_context import RunContext
+from skillneurons.shortcuts import shortcut_report
 from skillneurons.tuning import TuningSettings, tune_prompt
-from skillneurons.types import Metric, Score, Split, Task
+from skillneurons.types import Score, Split, Task
 
-Applied = Mapping[str, tuple[Metric, Sequence[str]]]
 MEASURED: tuple[Split, ...] = ("discovery", "heldout")
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What a unit found: accuracies, the scores with their baseline, and the metrics that failed."""
+    """What a unit found: accuracies, the scores with what stands beside them, and the metrics that failed.
+
+    ``seconds`` says what the passes and the inference on their rows took.
+    """
 
     accuracy: Mapping[str, float | None]
     attribution: Attribution
-    baseline: Attribution | None
+    beside: Beside
     failures: Mapping[str, SkillNeuronsError]
     top_k: int
     scores: Sequence[Score] = ()
     truncated: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def columns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the figures of the named columns."""
-        order = list(self.attribution.scores)
-        return {
-            name: column_figures(self.attribution, self.baseline, name, order.index(name), self.top_k) for name in names
-        }
+        return {name: column_figures(self.attribution, self.beside, name, self.top_k) for name in names}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every pass of a unit needs."""
+
+    context: RunContext
+    unit: Unit
+    lm: LanguageModel
+    applied: Applied
+    factory: Callable[..., Any]
+    label: str
+
+    @property
+    def columns(self) -> list[str]:
+        return [column for _, names in self.applied.values() for column in names]
 
 
 def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResult:
     """Tune or load the prompt, run the pass of the pending metrics and its baselines, and save the pass."""
     label = f"{unit.model} {unit.data.task.name} seed {unit.seed}"
-    applied: Applied = {cell.metric.name: (cell.metric, cell.columns) for cell in unit.pending}
+    settings = context.config.attribution
+    if settings.top_k > lm.n_neurons:
+        raise UserError(
+            f"attribution.top_k {settings.top_k}: {unit.model!r} has {lm.n_neurons} feed-forward neurons; choose fewer"
+        )
+    applied = {cell.metric.name: (cell.metric, cell.columns) for cell in unit.pending}
+    for metric in unit.support:
+        applied.setdefault(metric.name, (metric, metric.columns_for(unit.data.task)))
+    factory = context.registry.attribution(settings.statistic)
+    work = _Work(context, unit, lm, applied, factory, label)
     prompt = _prompt(context, unit, lm, label) if unit.prompt_key else None
-    tuned = _pass(context, unit, lm, applied, prompt, f"{label}: attribution")
-    baseline, untuned = None, None
+    began = time.perf_counter()
+    tuned, partial, means = _tuned_pass(work, prompt)
+    passed = time.perf_counter()
+    wanted = [column for cell in unit.pending for column in cell.columns]
+    inference = InferenceSettings(
+        settings.permutations, settings.bootstrap, settings.seed, tuple(settings.thresholds), settings.top_k
+    )
+    with context.display.work(f"{label}: null and intervals", len(wanted)) as step:
+        attribution = attribution_of(lm, applied, tuned, factory, inference, means, only=wanted, progress=step)
+        shortcuts = _shortcuts(work, attribution, wanted)
+    inferred = time.perf_counter()
+    baseline, bare_tuning, untuned = None, None, None
     if prompt is not None:
-        bare = _pass(context, unit, lm, applied, None, f"{label}: no-prompt baseline")
-        baseline = attribution_of(lm, applied, bare)
-        untuned = _untuned_accuracy(context, unit, lm, f"{label}: untuned prompt")
-    attribution = attribution_of(lm, applied, tuned)
+        baseline = attribution_of(lm, applied, _pass(work, None, f"{label}: no-prompt baseline"), factory)
+        first = _initial(context, unit, lm)
+        before = _pass(work, first, f"{label}: untuned prompt")
+        bare_tuning = attribution_of(lm, applied, before, factory)
+        untuned = before["heldout"].accuracy
     value, stderr = accuracy(tuned["heldout"].encoded, tuned["heldout"].outputs)
     failures = {**tuned["discovery"].failures, **tuned["heldout"].failures}
     for cell in unit.pending:
@@ -67,12 +110,79 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     return UnitResult(
         accuracy={name: _scored(number) for name, number in {**figures, "stderr": stderr}.items()},
         attribution=attribution,
-        baseline=baseline,
-        failures=failures,
-        top_k=context.config.attribution.top_k,
+        beside=Beside(baseline, bare_tuning, partial, _why_no_partial(work), shortcuts, settings.thresholds),
+        failures={name: error for name, error in failures.items() if any(c.metric.name == name for c in unit.pending)},
+        top_k=settings.top_k,
         scores=scores_of(unit.data.task, tuned),
         truncated={split: sum(row.truncated for row in one.encoded) for split, one in tuned.items()},
+        seconds={"passes": round(passed - began, 3), "inference": round(inferred - passed, 3)},
     )
+
+
+def _tuned_pass(
+    work: _Work, prompt: SoftPrompt | None
+) -> tuple[dict[Split, Measured], Mapping[str, npt.NDArray[np.float64]], npt.NDArray[np.float64] | None]:
+    """Run the pass that keeps its rows; return it, the held-out partial r by column, and the means a statistic needs."""
+    settings, lm = work.context.config.attribution, work.lm
+    means = None
+    needs = getattr(work.factory, "baseline_split", None)
+    if needs is not None:
+        encoded = _encoded(work.context, work.unit, lm, needs, prompt)
+        with work.context.display.work(f"{work.label}: mean activations on {needs}", len(encoded)) as step:
+            means = mean_activations(lm, encoded, prompt, **_reading(work, prompt), progress=step)
+    controls = _controls(work)
+    partial = None
+    if any(controls) and not _why_no_partial(work):
+        partial = PartialCorrelationAccumulator(positions_read(prompt, settings.position) * lm.n_neurons, controls)
+    measured = _pass(work, prompt, f"{work.label}: attribution", means, keep_rows=True, partial=partial)
+    found: dict[str, npt.NDArray[np.float64]] = {}
+    if partial is not None:
+        rows = partial.result().reshape(len(controls), -1, lm.n_neurons)
+        found = {column: rows[i] for i, column in enumerate(work.columns) if controls[i]}
+    return measured, found, means
+
+
+def _controls(work: _Work) -> list[tuple[int, ...]]:
+    """Return for each column the indices of the nuisance columns that are held constant."""
+    columns = work.columns
+    names = nuisances_of(work.context.config, work.context.registry, work.unit.data.task)
+    return [tuple(columns.index(name) for name in names if name != column) for column in columns]
+
+
+def _why_no_partial(work: _Work) -> str:
+    """Return why the unit has no partial r, or nothing where it has."""
+    if work.context.config.attribution.statistic != "pearson":
+        return "partial r is Pearson's; the statistic is another"
+    if not nuisances_of(work.context.config, work.context.registry, work.unit.data.task):
+        return "the task has no column of attribution.nuisance"
+    return ""
+
+
+def _shortcuts(work: _Work, attribution: Attribution, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the report of each rival explanation among the wanted columns, on its ten strongest neurons."""
+    settings, held = work.context.config.attribution, attribution.splits["heldout"]
+    found: dict[str, dict[str, Any]] = {}
+    columns = work.columns
+    for target, rivals in rivals_of(work.context.registry, work.unit.data.task).items():
+        for rival in rivals:
+            if rival not in wanted or held.rows is None:
+                continue
+            known = attribution.inference[rival]
+            chosen = known.chosen[: settings.top_k]
+            at = attribution.positions[rival].ravel()[chosen] if attribution.positions else None
+            report = shortcut_report(
+                held.rows.of(chosen, at),
+                held.values[:, columns.index(target)],
+                held.values[:, columns.index(rival)],
+                held.groups,
+                n_permutations=settings.permutations,
+                n_resamples=settings.bootstrap,
+                seed=settings.seed,
+            )
+            for neuron, row in zip(chosen, report["neurons"], strict=False):
+                row |= {"layer": int(neuron // work.lm.d_ff), "neuron": int(neuron % work.lm.d_ff)}
+            found[rival] = {"wanted": target, **report}
+    return found
 
 
 def scores_of(task: Task, measured: Mapping[Split, Measured]) -> Sequence[Score]:
@@ -138,23 +248,42 @@ def _save_whole(prompt: SoftPrompt, place: Path, lm: LanguageModel) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def _reading(work: _Work, prompt: SoftPrompt | None) -> dict[str, Any]:
+    settings = work.context.config.attribution
+    position = settings.position if prompt else "input_last"
+    return {"position": position, "site": settings.site, "batch_size": settings.batch_size}
+
+
 def _pass(
-    context: RunContext, unit: Unit, lm: LanguageModel, applied: Applied, prompt: SoftPrompt | None, label: str
+    work: _Work,
+    prompt: SoftPrompt | None,
+    label: str,
+    means: npt.NDArray[np.float64] | None = None,
+    *,
+    keep_rows: bool = False,
+    partial: PartialCorrelationAccumulator | None = None,
 ) -> dict[Split, Measured]:
-    """Run discovery and heldout once each, with a prompt or without."""
-    settings = context.config.attribution
+    """Run discovery and heldout once each, with a prompt or without; ``partial`` sees heldout."""
     measured: dict[Split, Measured] = {}
-    with context.display.work(label, sum(len(unit.data.splits[split]) for split in MEASURED)) as step:
+    unit = work.unit
+    factory = work.factory
+    if getattr(factory, "baseline_split", None) and means is None:
+        encoded = _encoded(work.context, unit, work.lm, factory.baseline_split, prompt)  # type: ignore[attr-defined]
+        means = mean_activations(work.lm, encoded, prompt, **_reading(work, prompt))
+    with work.context.display.work(label, sum(len(unit.data.splits[split]) for split in MEASURED)) as step:
         for split in MEASURED:
             measured[split] = measure(
-                lm,
+                work.lm,
                 unit.data.task,
-                _encoded(context, unit, lm, split, prompt),
-                applied,
+                _encoded(work.context, unit, work.lm, split, prompt),
+                work.applied,
                 prompt,
-                position=settings.position if prompt else "input_last",
-                batch_size=settings.batch_size,
-                accumulator=context.registry.attribution(settings.statistic),
+                **_reading(work, prompt),
+                accumulator=factory,
+                baseline=means,
+                keep_rows=keep_rows,
+                plant=work.context.plant if keep_rows else None,
+                partial=partial if split == "heldout" else None,
                 progress=step,
             )
     return measured
@@ -172,10 +301,10 @@ def _encoded(
     )
 
 
-def _untuned_accuracy(context: RunContext, unit: Unit, lm: LanguageModel, label: str) -> float:
-    """Return the held-out accuracy of the prompt before any step of tuning."""
+def _initial(context: RunContext, unit: Unit, lm: LanguageModel) -> SoftPrompt:
+    """Return the prompt before any step of tuning."""
     settings = context.config.prompt
-    prompt = initial_prompt(
+    return initial_prompt(
         lm,
         settings.num_virtual_tokens,
         init=settings.prompt_tuning_init,
@@ -183,10 +312,3 @@ def _untuned_accuracy(context: RunContext, unit: Unit, lm: LanguageModel, label:
         seed=unit.seed,
         placement=settings.placement,
     )
-    encoded = _encoded(context, unit, lm, "heldout", prompt)
-    batch_size = context.config.attribution.batch_size
-    with context.display.work(label, len(encoded)) as step:
-        measured = measure(
-            lm, unit.data.task, encoded, {}, prompt, batch_size=batch_size, accumulator=None, progress=step
-        )
-    return measured.accuracy

@@ -12,8 +12,8 @@ from typing import Any
 
 from skillneurons.leaderboard.rows import COLUMNS, Row
 
-_DECIMALS = {"causal_z": 2}
-_COUNTS = ("n_fwer", "n_fdr")
+_DECIMALS = {"causal_z": 2, "stability_chance": 4}
+_COUNTS = ("n_fwer", "n_fdr", "n_replicated")
 
 
 def csv_bytes(rows: Sequence[Row]) -> bytes:

@@ -26,13 +26,22 @@ How to read it:
   |r| of the ten best. They were chosen on the same examples, so they flatter.
 - **Held-out**: `heldout_top10_r` is the mean r of the same ten neurons, with their discovery sign, on
   examples that nothing was chosen on (no group of examples is in two splits). `_low` and `_high` are its
-  95 % bootstrap interval, each averaged over seeds. `baseline_top10_r` is the same figure without a
-  prompt. Accuracies are held-out too; a task's own figures (as its authors define them) are over discovery
+  95 % bootstrap interval over groups; `shrinkage` is `top10_mean_r` minus it. `baseline_top10_r` is the same
+  figure without a prompt, `untuned_top10_r` with the prompt before tuning; `partial_r` the same with the nuisance
+  columns of the config held constant. Accuracies are held-out too; a task's own figures (as its authors define them) are over discovery
   and held-out together, with the tuned prompt. `tuned_on` says what the prompt was tuned on, `graded_by` who
   graded generated texts; a *synthetic* grader knows only text made for it.
-- `n_fwer` and `n_fdr` count the neurons that pass the family-wise and the false-discovery threshold;
-  `ablation_drop` is the accuracy lost without the ten neurons, `random_drop` that without ten random
-  ones; `stability` is the overlap of the ten best between two seeds (0 to 1).
+- `null95_r` is what the strongest neuron reaches by chance: the 95th percentile, over permutations of the metric, of
+  the largest |r| of all neurons (Westfall-Young max-T). `null_scheme` says what was permuted: single rows, rows
+  within their group, or whole groups. `n_fwer` and `n_fdr` count the neurons that pass the family-wise and the
+  false-discovery threshold on discovery, `n_replicated` those of `n_fwer` that pass a max-T test among themselves
+  on held-out examples too. `above` counts neurons at or above fixed levels of |r|, beside what the null gives.
+- `verdict`: of the ten strongest neurons of a rival explanation, how many follow it rather than the wanted one
+  (*shortcut*), the wanted one, or leave it open.
+- `stability` is the overlap (Jaccard, 0 to 1) of the ten best neurons between two seeds, `stability_chance` that of
+  ten random ones; `_sd` columns are standard deviations over seeds.
+- `ablation_drop` is the accuracy lost without the ten neurons, `random_drop` that without ten random
+  ones.
 - An empty number was not measured or is undefined; the note in `reason` says why.
 """
 

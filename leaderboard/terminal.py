@@ -11,21 +11,26 @@ _FIGURES = (
     "n_discovery",
     "n_heldout",
     "acc untuned/tuned",
-    "top1_r",
     "top10_r",
-    "top10_mean_r",
+    "null95_r",
     "heldout_top10_r",
+    "95 % interval",
+    "partial_r",
     "baseline_top10_r",
+    "n_fwer",
+    "n_replicated",
     "status",
 )
 _FIRST_TO_GO = (
-    "top10_mean_r",
     "n_heldout",
-    "top1_r",
     "acc untuned/tuned",
     "n_discovery",
+    "partial_r",
     "status",
     "baseline_top10_r",
+    "n_fwer",
+    "95 % interval",
+    "n_replicated",
 )
 
 
@@ -77,4 +82,7 @@ def _cell(row: Row, name: str) -> str:
     if name == "acc untuned/tuned":
         both = [printed(column, row[column]) or "-" for column in ("accuracy_untuned", "accuracy_tuned")]
         return "" if both == ["-", "-"] else " / ".join(both)
+    if name == "95 % interval":
+        ends = [printed(column, row[column]) for column in ("heldout_top10_r_low", "heldout_top10_r_high")]
+        return f"{ends[0]} to {ends[1]}" if all(ends) else ""
     return printed(name, row[name])

@@ -10,8 +10,9 @@ import pytest
 import skillneurons as sn
 import torch
 from parity_task import parity_examples
-from skillneurons.attribution import accuracy, measure, metric_row, top_neurons
+from skillneurons.attribution import top_neurons
 from skillneurons.inputs import encode_examples
+from skillneurons.measurement import accuracy, measure, metric_row
 from skillneurons.prompt import initial_prompt
 
 CONFIDENT = sn.Metric("p_yes", lambda example, output: math.exp(output.choice_log_probs[0]))  # type: ignore[index]
@@ -84,6 +85,173 @@ def test_a_recorded_row_times_the_output_weights_is_the_block_output(tiny: sn.La
     weight = projection.weight.T if isinstance(projection, torch.nn.Linear) else projection.weight
     bias = projection.bias if projection.bias is not None else 0.0
     torch.testing.assert_close(row @ weight + bias, outputs[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_batching_and_padding_change_nothing(
+    tiny: sn.LanguageModel, parity: sn.Task, batch_size: int, bucket: bool
+) -> None:
+    """Rotary positions (Qwen2, Llama) and learned ones (GPT-2); inputs of one length together, or padded on the left."""
+    encoded = encode_examples(tiny, parity, parity_examples("discovery", 40), num_virtual_tokens=5)
+    prompt = initial_prompt(tiny, 5, seed=3)
+    plain, other = (
+        measure(tiny, parity, encoded, METRICS, prompt, batch_size=size, bucket=b)
+        for size, b in ((1, True), (batch_size, bucket))
+    )
+    np.testing.assert_allclose(other.values, plain.values, atol=1e-5)
+    np.testing.assert_allclose(other.accumulator.result(), plain.accumulator.result(), atol=1e-5)
+    scored = [output.choice_log_probs for output in plain.outputs]
+    np.testing.assert_allclose([output.choice_log_probs for output in other.outputs], scored, atol=1e-4)
+
+
+def test_answers_of_several_tokens_are_scored_alike_where_inputs_are_padded(tiny: sn.LanguageModel) -> None:
+    choices = ("yes, it is even", "no")
+    examples = [
+        sn.Example(f"{n}", f"Is {n} even?" + " Well?" * (n % 3), choices[n % 2], choices=choices) for n in range(12)
+    ]
+    task = sn.Task("long", "1", lambda split: examples)
+    encoded = encode_examples(tiny, task, examples, num_virtual_tokens=3)
+    assert max(len(choice) for choice in encoded[0].choices or ()) > 2
+    prompt = initial_prompt(tiny, 3, seed=1)
+    both = [measure(tiny, task, encoded, {}, prompt, accumulator=None, bucket=bucket) for bucket in (True, False)]
+    one, two = ([output.choice_log_probs for output in measured.outputs] for measured in both)
+    np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_position_max_reads_each_prompt_token(qwen: sn.LanguageModel, parity: sn.Task) -> None:
+    examples = parity_examples("discovery", 40)
+    prompt = initial_prompt(qwen, 3, seed=3)
+    found = sn.attribute(
+        qwen,
+        parity,
+        metrics=[EVEN],
+        prompt=prompt,
+        position="max",
+        discovery=40,
+        heldout=30,
+        permutations=19,
+        bootstrap=20,
+    )
+    each = []
+    for m in (1, 2, 3):
+        a = plain_activations(qwen, [example.prompt for example in examples], prompt.embeddings[:m])
+        each.append([np.corrcoef(a[:, n], [e.labels["even"] for e in examples])[0, 1] for n in range(qwen.n_neurons)])
+    strongest = np.abs(np.array(each)).argmax(axis=0)
+    r = np.array(each)[strongest, np.arange(qwen.n_neurons)]
+    np.testing.assert_array_equal(found.positions["labels.even"].ravel(), strongest)
+    np.testing.assert_allclose(found.scores["labels.even"].ravel(), r, atol=1e-5)
+    assert len(set(strongest.tolist())) == 3
+    held = parity_examples("heldout", 30)
+    at = int(strongest[7]) + 1
+    a = plain_activations(qwen, [example.prompt for example in held], prompt.embeddings[:at])[:, 7]
+    assert found.heldout["labels.even"].ravel()[7] == pytest.approx(
+        np.corrcoef(a, [example.labels["even"] for example in held])[0, 1], abs=1e-5
+    )
+
+
+def test_site_gate_is_the_activation_function_of_the_gate(qwen: sn.LanguageModel, parity: sn.Task) -> None:
+    from skillneurons.activations import ActivationRecorder
+
+    seen: list[torch.Tensor] = []
+    mlp = qwen.model.model.layers[1].mlp
+    handle = mlp.gate_proj.register_forward_hook(lambda m, args, out: seen.append(out[0, -1]))
+    with ActivationRecorder(qwen, site="gate") as recorder, torch.no_grad():
+        qwen.model(torch.tensor([[5, 6, 7]]))
+        row = recorder.take()[0].reshape(qwen.n_layers, qwen.d_ff)[1]
+    handle.remove()
+    torch.testing.assert_close(row, torch.nn.functional.silu(seen[0]))
+    assert not mlp.act_fn._forward_hooks
+
+
+def test_a_plain_block_has_no_gate(model_folder: Any) -> None:
+    lm = sn.load_model(str(model_folder("gpt2")), device="cpu")
+    with pytest.raises(
+        sn.ModelError, match="layer 0 has no gate of its own .*so attribution.site 'gate' does not exist"
+    ):
+        sn.attribute(lm, sn.get_task("arithmetic"), site="gate", discovery=30, heldout=30)
+    with pytest.raises(sn.UserError, match="attribution.site 'up': must be one of product, gate"):
+        sn.attribute(lm, sn.get_task("arithmetic"), site="up", discovery=30, heldout=30)
+
+
+@pytest.mark.parametrize("position", ["last", "mean"])
+def test_activation_times_gradient_is_the_slope_of_the_log_probability(
+    tiny: sn.LanguageModel, parity: sn.Task, position: str
+) -> None:
+    """Against a finite difference: one neuron's activation is scaled by a hook, the target's log-probability read."""
+    from skillneurons.gradients import activation_times_gradient
+    from skillneurons.measurement import recorder_for
+
+    rows = encode_examples(tiny, parity, parity_examples("discovery", 40), num_virtual_tokens=3)
+    rows = [row for row in rows if len(row.ids) == len(rows[0].ids)][:3]
+    prompt = initial_prompt(tiny, 3, seed=3)
+    with recorder_for(tiny, prompt, position, "product") as recorder:
+        found = activation_times_gradient(tiny, rows, prompt, recorder).reshape(len(rows), tiny.n_layers, tiny.d_ff)
+    layer, neuron = 1, 11
+
+    def log_prob(factor: float) -> torch.Tensor:
+        def scale(module: Any, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+            a = args[0].clone()
+            end = len(rows[0].ids) + 3
+            a[:, end - (3 if position == "mean" else 1) : end, neuron] *= factor
+            return (a,)
+
+        handle = tiny.projections[layer].register_forward_pre_hook(scale)
+        ids = torch.tensor([row.ids for row in rows])
+        target = torch.tensor([row.target for row in rows])
+        virtual = prompt.embeddings.expand(len(rows), -1, -1)
+        embedded = torch.cat([tiny.embed(ids), virtual, tiny.embed(target[:, :-1])], dim=1)
+        with torch.no_grad():
+            logits = tiny.model(inputs_embeds=embedded).logits.double().log_softmax(-1)
+        handle.remove()
+        return logits[:, -target.shape[1] :].gather(2, target[..., None])[..., 0].sum(1)
+
+    slope = (log_prob(1.01) - log_prob(0.99)) / 0.02  # d log p / d factor at 1 is a * gradient
+    expected = slope / 3 if position == "mean" else slope
+    torch.testing.assert_close(found[:, layer, neuron].double(), expected, atol=2e-4, rtol=2e-2)
+
+
+@pytest.mark.parametrize("statistic", ["mean_difference", "predictivity", "auroc", "spearman", "grad_x_activation"])
+def test_every_statistic_goes_through_the_whole_attribution(
+    qwen: sn.LanguageModel, parity: sn.Task, statistic: str
+) -> None:
+    found = sn.attribute(
+        qwen,
+        parity,
+        metrics=[EVEN],
+        prompt=initial_prompt(qwen, 2),
+        statistic=statistic,
+        discovery=40,
+        heldout=40,
+        permutations=19,
+        bootstrap=20,
+    )
+    known = found.inference["labels.even"]
+    top = found.top(5, "labels.even")
+    assert np.isfinite(found.scores["labels.even"]).all() and len(top) == 5
+    if statistic == "grad_x_activation":
+        assert known.null.reason == "this statistic has no linear form, so its permutations cannot be computed"
+    else:
+        assert known.null.n_permutations == 19 and top["p_adjusted"].between(0, 1).all()
+        low, high, held = top["ci_low"], top["ci_high"], top["r_heldout"]
+        assert (low <= high).all() and held.between(low - 0.3, high + 0.3).all()
+
+
+def test_planted_neurons_come_back_as_they_were_planted(qwen: sn.LanguageModel, parity: sn.Task) -> None:
+    from skillneurons.planting import plant_strengths
+
+    plant = plant_strengths(qwen.n_layers, qwen.d_ff, (0.5, 1.0), seed=4)
+    metric = sn.Metric("planted", lambda example, output: plant.metric(example.id))
+    examples = parity_examples("discovery", 40)
+    encoded = encode_examples(qwen, parity, examples, num_virtual_tokens=2)
+    measured = measure(
+        qwen, parity, encoded, {"planted": (metric, ("planted",))}, initial_prompt(qwen, 2), plant=plant, batch_size=6
+    )
+    names = [example.id for example in examples]
+    z, a = [plant.metric(name) for name in names], plant.activations(names)
+    expected = [np.corrcoef(z, a[:, i])[0, 1] for i in range(4)]
+    np.testing.assert_allclose(measured.accumulator.result()[0, plant.neurons], expected, atol=1e-6)
+    assert expected[2] == pytest.approx(1) and expected[3] == pytest.approx(-1) and expected[0] > 0 > expected[1]
 
 
 def test_mean_position_averages_the_prompt_tokens(qwen: sn.LanguageModel, parity: sn.Task) -> None:

@@ -14,6 +14,7 @@ from skillneurons.errors import ResultsError, UnknownNameError
 from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
 from skillneurons.leaderboard.formats import one_line, printed
 from skillneurons.leaderboard.rows import COLUMNS, make_rows
+from skillneurons.leaderboard.seeds import chance_overlap
 from skillneurons.results import Result, ResultsFolder
 from skillneurons.splits import stable_hash
 
@@ -23,9 +24,12 @@ DESIGN = (
     "heldout_top10_r_low, heldout_top10_r_high, baseline_top10_r, partial_r, null95_r, n_fwer, n_fdr, "
     "ablation_drop, random_drop, random_drop_sd, causal_z, stability, status, reason, keys"
 )
-ADDED = ", tuned_on, graded_by"
+ADDED = (
+    ", tuned_on, graded_by, untuned_top10_r, shrinkage, n_replicated, top10_r_sd, heldout_top10_r_sd, "
+    "stability_chance, null_scheme, above, verdict"
+)
 GOLDEN = Path(__file__).parent / "golden"
-NOT_RUN = "partial_r, null95_r, n_fwer, n_fdr, heldout intervals: not run; causal: not run"
+NOT_RUN = "untuned_top10_r, partial_r, null, heldout interval: not run; causal: not run"
 
 
 def column(**changes: Any) -> dict[str, Any]:
@@ -186,7 +190,60 @@ def test_a_row_averages_its_seeds() -> None:
         "keys": "a0 a1",
         "tuned_on": "other texts",
         "graded_by": "rules (synthetic)",
+        "untuned_top10_r": None,
+        "shrinkage": pytest.approx(0.2),
+        "n_replicated": None,
+        "top10_r_sd": pytest.approx(0.05 * 2**0.5),
+        "heldout_top10_r_sd": pytest.approx(0.05 * 2**0.5),
+        "stability_chance": pytest.approx(10 / (20 - 100 / 4096) * 10 / 4096, rel=0.1),
+        "null_scheme": None,
+        "above": None,
+        "verdict": None,
     }
+
+
+def test_several_seeds_share_their_resamples() -> None:
+    parts = [column(resamples="4000 6000 5000", n_fwer=3), column(resamples="6000 6000 7000", n_fwer=5)]
+    (row,) = make_rows([cell(f"a{i}", seed=i, columns={"confidence.p_target": part}) for i, part in enumerate(parts)])
+    # means 0.5, 0.6, 0.6: the 2.5th percentile lies 5 % of the way from the first to the second
+    assert row["heldout_top10_r_low"] == pytest.approx(0.505) and row["heldout_top10_r_high"] == pytest.approx(0.6)
+    assert row["n_fwer"] == 4
+
+
+def test_seeds_with_other_resamples_have_no_common_interval() -> None:
+    parts = [column(resamples="4000 6000"), column(resamples="6000 6000 7000")]
+    (row,) = make_rows([cell(f"a{i}", seed=i, columns={"confidence.p_target": part}) for i, part in enumerate(parts)])
+    assert row["heldout_top10_r_low"] is None
+
+
+def test_chance_overlap_by_hand() -> None:
+    # two of four: the overlap is 0, 1, 2 with chances 1/6, 4/6, 1/6; Jaccard 0, 1/3, 1
+    assert chance_overlap(2, 4) == pytest.approx(4 / 6 / 3 + 1 / 6)
+    assert chance_overlap(5, 3) == 1.0
+
+
+def test_what_a_cell_says_of_its_null_stands_on_the_row() -> None:
+    above = [
+        {"threshold": 0.43, "n": 31, "share": 31 / 2560, "null": 0.25},
+        {"threshold": 0.83, "n": 0, "share": 0.0, "null": None},
+    ]
+    shortcut = {"wanted": "h.correct", "reason": "", "verdicts": {"shortcut": 1, "wanted": 7, "undecided": 2}}
+    told = column(
+        null_reason="3 groups only",
+        interval_reason="2 groups",
+        partial_reason="no nuisance",
+        above=above,
+        shortcut=shortcut,
+        null_scheme="rows",
+    )
+    (row,) = make_rows([cell("a0", columns={"confidence.p_target": told})])
+    assert row["above"] == "0.43: 31 (1.2 %), null 0.2; 0.83: 0 (0.0 %), null not run"
+    assert row["verdict"] == "against h.correct: shortcut 1, wanted 7, undecided 2"
+    assert row["null_scheme"] == "rows"
+    assert row["reason"] == (
+        "untuned_top10_r: not run; partial_r: no nuisance; null: 3 groups only; heldout interval: 2 groups; "
+        "causal: not run; stability: one seed"
+    )
 
 
 def test_one_seed_has_no_stability() -> None:
@@ -200,8 +257,8 @@ def test_every_empty_number_of_a_bare_column_is_named() -> None:
     (row,) = make_rows([cell("a0", columns=bare, accuracy={}, n={}, n_neurons=0)])
     assert row["reason"] == (
         "n_discovery, n_heldout, n_neurons: not recorded; top10_r, top10_mean_r, heldout_top10_r: undefined; "
-        "accuracy_untuned, accuracy_tuned, baseline_top10_r, partial_r, null95_r, n_fwer, n_fdr, "
-        "heldout intervals: not run; causal: not run; stability: one seed"
+        "accuracy_untuned, accuracy_tuned, baseline_top10_r, untuned_top10_r, partial_r, null, "
+        "heldout interval: not run; causal: not run; stability: one seed"
     )
 
 
@@ -228,7 +285,8 @@ def test_other_statuses_and_their_reasons() -> None:
     length = rows["labels.len|gth"]
     assert (length["n_fwer"], length["ablation_drop"], length["causal_z"]) == (12.0, 0.25, 3.14159)
     assert length["reason"] == (
-        "partial_r, null95_r, heldout intervals: not run; random_drop_sd: not run; stability: one seed"
+        "untuned_top10_r, partial_r, null95_r, n_replicated, heldout interval: not run; "
+        "random_drop_sd: not run; stability: one seed"
     )
     assert (rows[None]["task"], rows[None]["status"], rows[None]["reason"]) == (
         "hans",
@@ -419,7 +477,8 @@ def test_terminal_text_fits_a_width(tmp_path: Path) -> None:
     text = board_text(board, width=90)
     assert max(map(len, text.splitlines()[2:-2])) <= 90
     assert text.splitlines()[-1] == (
-        "not shown for want of width: top10_mean_r, n_heldout, top1_r, acc untuned/tuned, n_discovery, status"
+        "not shown for want of width: n_heldout, acc untuned/tuned, n_discovery, partial_r, status, baseline_top10_r, "
+        "n_fwer, 95 % interval, n_replicated"
     )
     assert "n_heldout" in board_text(board)
 

@@ -10,8 +10,8 @@ import pytest
 import skillneurons as sn
 import torch
 from safetensors import safe_open
-from skillneurons.attribution import accuracy, measure
 from skillneurons.inputs import encode_examples
+from skillneurons.measurement import accuracy, measure
 from skillneurons.model_source import pocket_folder
 from skillneurons.pocket.corpus import KINDS, NLI_POOL, training_examples
 from skillneurons.predict import predict

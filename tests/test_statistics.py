@@ -72,6 +72,44 @@ def test_any_split_and_merge_tree_gives_the_same(seed: int, cuts: list[int], dri
     np.testing.assert_array_equal(merged.counts, (~np.isnan(v)).sum(axis=0))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    cuts=st.lists(st.integers(1, 119), max_size=30),
+    ratio=st.floats(0, 8),
+    drift=st.floats(0, 5),
+    tree=st.integers(0, 2**16),
+)
+def test_mean_over_sd_up_to_1e8_in_any_merge_tree(
+    seed: int, cuts: list[int], ratio: float, drift: float, tree: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    v = rng.normal(size=(120, 3)) + 10**ratio
+    a = rng.normal(size=(120, 4)) + np.linspace(0, drift, 120)[:, None] + v[:, :1]
+    edges = [0, *sorted(set(cuts)), 120]
+    parts = [sn.PearsonAccumulator(4, 3).update(a[i:j], v[i:j]) for i, j in zip(edges, edges[1:], strict=False)]
+    order = np.random.default_rng(tree)
+    while len(parts) > 1:  # merge two at random until one is left: any tree
+        one, two = sorted(order.choice(len(parts), size=2, replace=False))
+        other = parts.pop(two)
+        parts[one].merge(other)
+    np.testing.assert_allclose(parts[0].result(), two_pass(a, v), atol=1e-9, rtol=0)
+
+
+def test_merging_into_an_empty_one_and_with_unseen_columns() -> None:
+    rng = np.random.default_rng(3)
+    a, v = rng.normal(size=(30, 2)) + 1e8, rng.normal(size=(30, 2)) + 1e8
+    v[:10, 0] = v[20:, 1] = np.nan
+    merged = sn.PearsonAccumulator(2, 2)
+    for start in (0, 10, 20):
+        merged.merge(sn.PearsonAccumulator(2, 2).update(a[start : start + 10], v[start : start + 10]))
+    merged.merge(sn.PearsonAccumulator(2, 2))
+    np.testing.assert_allclose(merged.result(), two_pass(a, v), atol=1e-9, rtol=0)
+    assert np.isnan(sn.PearsonAccumulator(2, 2).result()).all()
+    mean, sd = merged.mean_and_sd()
+    np.testing.assert_allclose([mean, sd], [np.nanmean(v, axis=0), np.nanstd(v, axis=0)], rtol=1e-12)
+
+
 def test_not_scored_rows_count_for_their_column_alone() -> None:
     a = np.array([[1.0], [2.0], [3.0], [40.0]])
     v = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [np.nan, -9.0]])

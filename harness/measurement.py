@@ -1,0 +1,228 @@
+"""One pass over a split: outputs, metric values, and every neuron's running statistic.
+
+Each example runs once: its output gives the metric values, its activations are read at the chosen
+position, and both go into a streaming accumulator, so memory does not grow with the data; where more is to be
+computed once all values are known (the null, intervals), the rows are kept too (``spool``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from skillneurons.activations import ActivationRecorder
+from skillneurons.errors import CellError, SkillNeuronsError
+from skillneurons.gradients import activation_times_gradient
+from skillneurons.inputs import EncodedExample, equal_length_batches, in_order_batches
+from skillneurons.model import LanguageModel
+from skillneurons.outputs import answer, read_inputs
+from skillneurons.partial import PartialCorrelationAccumulator
+from skillneurons.planting import Plant
+from skillneurons.prompt import SoftPrompt
+from skillneurons.spool import ActivationRows
+from skillneurons.statistics import PearsonAccumulator
+from skillneurons.types import Example, Metric, Output, Task
+
+Accumulators = Callable[[int, int], Any]
+Applied = Mapping[str, tuple[Metric, Sequence[str]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One split after its pass, rows in the examples' order."""
+
+    encoded: Sequence[EncodedExample]
+    outputs: Sequence[Output]
+    values: npt.NDArray[np.float64]  # (examples, columns)
+    accumulator: Any
+    failures: Mapping[str, SkillNeuronsError] = field(default_factory=dict)  # by metric
+    rows: ActivationRows | None = None  # where they are kept
+
+    @property
+    def groups(self) -> list[str]:
+        """Return the group of each example; one without a partner is its own."""
+        return [row.example.group or row.example.id for row in self.encoded]
+
+    @property
+    def accuracy(self) -> float:
+        """Return the mean of ``correct`` over the scored examples, balanced over targets for a choice."""
+        return accuracy(self.encoded, self.outputs)[0]
+
+
+def accuracy(encoded: Sequence[EncodedExample], outputs: Sequence[Output]) -> tuple[float, float]:
+    """Return accuracy and its standard error; balanced over the targets where all examples have the same choices."""
+    balanced = len({row.example.choices for row in encoded}) == 1
+    by_class: dict[str, list[float]] = {}
+    for row, output in zip(encoded, outputs, strict=True):
+        if not math.isnan(output.correct):
+            name = row.example.target if row.example.choices and balanced else ""
+            by_class.setdefault(name, []).append(output.correct)
+    if not by_class:
+        return math.nan, math.nan
+    means = [float(np.mean(values)) for values in by_class.values()]
+    variance = sum(np.var(values) / len(values) for values in by_class.values()) / len(means) ** 2
+    return float(np.mean(means)), float(np.sqrt(variance))
+
+
+def metric_row(metric: Metric, columns: Sequence[str], example: Example, output: Output) -> list[float]:
+    """Return one metric's values of one example in the order of ``columns`` (full names).
+
+    Raise CellError naming the metric and the example when it raises, or returns another shape.
+    """
+    missing = [name for name in metric.needs if getattr(output, name, None) is None]
+    if missing:
+        return [math.nan] * len(columns)
+    where = f"metric {metric.name!r}, example {example.id!r}"
+    try:
+        result = metric.per_example(example, output)
+    except SkillNeuronsError:
+        raise
+    except Exception as error:
+        raise CellError(f"{where}: raised {type(error).__name__}: {error}") from error
+    if isinstance(result, Mapping):
+        named = {f"{metric.name}.{name}": value for name, value in result.items()}
+        if metric.columns is None:
+            raise CellError(f"{where}: returned a mapping, but the metric declares no columns (Metric.columns)")
+        if callable(metric.columns):  # columns that depend on the task: what an example lacks is not scored
+            return [_number(where, column, named.get(column, math.nan)) for column in columns]
+        if set(named) != set(columns):
+            extra, absent = sorted(set(named) - set(columns)), sorted(set(columns) - set(named))
+            raise CellError(f"{where}: returned other columns than declared (unexpected {extra}, missing {absent})")
+        values = [named[column] for column in columns]
+    elif len(columns) == 1:
+        values = [result]
+    else:
+        raise CellError(f"{where}: returned {type(result).__name__}, but {len(columns)} columns are declared")
+    return [_number(where, column, value) for column, value in zip(columns, values, strict=True)]
+
+
+def _number(where: str, column: str, value: Any) -> float:
+    scalar = value.item() if getattr(value, "shape", None) == () else value  # numpy and torch scalars
+    if not isinstance(scalar, int | float) or math.isinf(scalar):
+        raise CellError(f"{where}: {column} must be one finite number or NaN, got {value!r}")
+    return float(scalar)
+
+
+def measure(
+    lm: LanguageModel,
+    task: Task,
+    encoded: Sequence[EncodedExample],
+    metrics: Applied,
+    prompt: SoftPrompt | None,
+    *,
+    position: str = "last",
+    site: str = "product",
+    batch_size: int = 64,
+    accumulator: Accumulators | None = PearsonAccumulator,
+    baseline: npt.NDArray[np.float64] | None = None,
+    keep_rows: bool = False,
+    bucket: bool = True,
+    plant: Plant | None = None,
+    partial: PartialCorrelationAccumulator | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Measured:
+    """Run one split once and relate all its columns to every neuron together.
+
+    ``metrics`` maps a name to (metric, its full column names); columns stand in that order.
+    ``accumulator`` None measures outputs alone; ``baseline`` goes to one that needs it; ``keep_rows`` keeps the
+    activations. Rows come back in the examples' order whatever the batching was: inputs of one length together
+    (``bucket``), or in order with padding on the left. ``plant`` replaces recorded activations; ``partial`` sees the same rows. A metric that raises,
+    or returns another shape, is not asked again: its columns are NaN and its error stands in ``failures``; the other
+    metrics go on.
+    """
+    failures: dict[str, SkillNeuronsError] = {}
+    n_columns = sum(len(columns) for _, columns in metrics.values())
+    n_positions = positions_read(prompt, position)
+    sums = None
+    if accumulator and n_columns:
+        sums = accumulator(n_positions * lm.n_neurons, n_columns)
+        if baseline is not None:
+            sums.set_baseline(baseline)
+    outputs: list[Output | None] = [None] * len(encoded)
+    values = np.full((len(encoded), n_columns), np.nan)
+    kept = ActivationRows(len(encoded), n_positions, lm.n_neurons) if keep_rows and sums is not None else None
+    place = {row.index: i for i, row in enumerate(encoded)}
+    gradient = bool(getattr(accumulator, "gradient", False))
+    batches = equal_length_batches if bucket or gradient else in_order_batches
+    with recorder_for(lm, prompt, position, site) as recorder:
+        recorder.enabled = sums is not None
+        for rows in batches(encoded, batch_size):
+            activations = None
+            if gradient and sums is not None:
+                activations = activation_times_gradient(lm, rows, prompt, recorder)
+                recorder.enabled = False
+                answered, _ = answer(lm, task, rows, prompt)
+                recorder.enabled = True
+            else:
+                answered, activations = answer(lm, task, rows, prompt, recorder if sums is not None else None)
+            where = [place[row.index] for row in rows]
+            for i, row, output in zip(where, rows, answered, strict=True):
+                outputs[i] = output
+                values[i] = _values(metrics, row.example, output, failures)
+            if sums is not None and activations is not None:
+                taken = activations.cpu().numpy()
+                if plant is not None:
+                    taken = plant.into(taken, [row.example.id for row in rows])
+                sums.update(taken, values[where])
+                if partial is not None:
+                    partial.update(taken, values[where])
+                if kept is not None:
+                    kept.put(where, taken)
+            if progress:
+                progress(len(rows))
+    return Measured(encoded, [output for output in outputs if output is not None], values, sums, failures, kept)
+
+
+def positions_read(prompt: SoftPrompt | None, position: str) -> int:
+    """Return how many read positions a row of activations keeps apart: all prompt tokens for ``max``, else one."""
+    return prompt.num_virtual_tokens if prompt is not None and position == "max" else 1
+
+
+def recorder_for(lm: LanguageModel, prompt: SoftPrompt | None, position: str, site: str) -> ActivationRecorder:
+    """Return the recorder of a read position: the last token, or all prompt tokens averaged or each."""
+    several = prompt is not None and position in ("mean", "max")
+    read = prompt.num_virtual_tokens if prompt is not None and several else 1
+    return ActivationRecorder(lm, read, site=site, reduce="each" if position == "max" and several else "mean")
+
+
+def mean_activations(
+    lm: LanguageModel,
+    encoded: Sequence[EncodedExample],
+    prompt: SoftPrompt | None,
+    *,
+    position: str = "last",
+    site: str = "product",
+    batch_size: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Return every neuron's mean activation over a split, shape (n_positions * n_neurons,); no answer is run."""
+    total = np.zeros(positions_read(prompt, position) * lm.n_neurons)
+    with recorder_for(lm, prompt, position, site) as recorder:
+        for rows in equal_length_batches(encoded, batch_size):
+            read_inputs(lm, rows, prompt)
+            total += recorder.take().cpu().numpy().sum(axis=0, dtype=np.float64)
+            if progress:
+                progress(len(rows))
+    return total / len(encoded)
+
+
+def _values(
+    metrics: Applied,
+    example: Example,
+    output: Output,
+    failures: dict[str, SkillNeuronsError],
+) -> list[float]:
+    row: list[float] = []
+    for name, (metric, columns) in metrics.items():
+        if name not in failures:
+            try:
+                row += metric_row(metric, columns, example, output)
+                continue
+            except SkillNeuronsError as error:
+                failures[name] = error
+        row += [math.nan] * len(columns)
+    return row
