@@ -102,7 +102,7 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
         bare_tuning = attribution_of(lm, applied, before, factory)
         untuned = before["heldout"].accuracy
     value, stderr = accuracy(tuned["heldout"].encoded, tuned["heldout"].outputs)
-    failures = {**tuned["discovery"].failures, **tuned["heldout"].failures}
+    failures = _failures(tuned)
     for cell in unit.pending:
         if cell.metric.name not in failures:
             write_pass(context.folder, cell.key, attribution, cell.columns)
@@ -110,7 +110,7 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     return UnitResult(
         accuracy={name: _scored(number) for name, number in {**figures, "stderr": stderr}.items()},
         attribution=attribution,
-        beside=Beside(baseline, bare_tuning, partial, _why_no_partial(work), shortcuts, settings.thresholds),
+        beside=Beside(baseline, bare_tuning, partial, _why_no_partial(work, failures), shortcuts, settings.thresholds),
         failures={name: error for name, error in failures.items() if any(c.metric.name == name for c in unit.pending)},
         top_k=settings.top_k,
         scores=scores_of(unit.data.task, tuned),
@@ -132,11 +132,11 @@ def _tuned_pass(
             means = mean_activations(lm, encoded, prompt, **_reading(work, prompt), progress=step)
     controls = _controls(work)
     partial = None
-    if any(controls) and not _why_no_partial(work):
+    if any(controls) and not _why_no_partial(work, {}):
         partial = PartialCorrelationAccumulator(positions_read(prompt, settings.position) * lm.n_neurons, controls)
     measured = _pass(work, prompt, f"{work.label}: attribution", means, keep_rows=True, partial=partial)
     found: dict[str, npt.NDArray[np.float64]] = {}
-    if partial is not None:
+    if partial is not None and not _why_no_partial(work, _failures(measured)):
         rows = partial.result().reshape(len(controls), -1, lm.n_neurons)
         found = {column: rows[i] for i, column in enumerate(work.columns) if controls[i]}
     return measured, found, means
@@ -149,13 +149,20 @@ def _controls(work: _Work) -> list[tuple[int, ...]]:
     return [tuple(columns.index(name) for name in names if name != column) for column in columns]
 
 
-def _why_no_partial(work: _Work) -> str:
+def _why_no_partial(work: _Work, failures: Mapping[str, SkillNeuronsError]) -> str:
     """Return why the unit has no partial r, or nothing where it has."""
     if work.context.config.attribution.statistic != "pearson":
         return "partial r is Pearson's; the statistic is another"
-    if not nuisances_of(work.context.config, work.context.registry, work.unit.data.task):
+    names = nuisances_of(work.context.config, work.context.registry, work.unit.data.task)
+    if not names:
         return "the task has no column of attribution.nuisance"
-    return ""
+    failed = sorted({name.partition(".")[0] for name in names} & set(failures))
+    return f"metric {failed[0]!r} of attribution.nuisance failed: {failures[failed[0]]}" if failed else ""
+
+
+def _failures(measured: Mapping[Split, Measured]) -> dict[str, SkillNeuronsError]:
+    """Return the metrics that failed on either split, with their error."""
+    return {name: error for one in measured.values() for name, error in one.failures.items()}
 
 
 def _shortcuts(work: _Work, attribution: Attribution, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:

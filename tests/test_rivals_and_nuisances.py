@@ -150,3 +150,17 @@ def test_a_strangers_statistic_of_the_first_contract_runs(tmp_path: Path, model_
     figures = found["labels.correct"]
     assert figures["null_reason"] == "this statistic has no linear form, so its permutations cannot be computed"
     assert figures["heldout_top10_r_low"] is not None
+
+
+def test_a_nuisance_metric_that_fails_is_the_reason(tmp_path: Path, model_folder: Callable[[str], Path]) -> None:
+    plugin = tmp_path / "bad.py"
+    plugin.write_text(
+        "import skillneurons as sn\n\n\n@sn.hookimpl\ndef register_metrics(register):\n"
+        "    register(sn.Metric('bad', lambda example, output: 1 / 0))\n"
+    )
+    found = run(
+        tmp_path / "runs", model_folder("qwen2"), "-M", "labels", "-p", str(plugin), "--set", "attribution.nuisance=[bad]"
+    )
+    figures = found["labels.correct"]
+    assert figures["partial_r"] is None and figures["status"] == "ok"
+    assert figures["partial_reason"].startswith("metric 'bad' of attribution.nuisance failed: metric 'bad', example ")
