@@ -159,7 +159,14 @@ def test_a_nuisance_metric_that_fails_is_the_reason(tmp_path: Path, model_folder
         "    register(sn.Metric('bad', lambda example, output: 1 / 0))\n"
     )
     found = run(
-        tmp_path / "runs", model_folder("qwen2"), "-M", "labels", "-p", str(plugin), "--set", "attribution.nuisance=[bad]"
+        tmp_path / "runs",
+        model_folder("qwen2"),
+        "-M",
+        "labels",
+        "-p",
+        str(plugin),
+        "--set",
+        "attribution.nuisance=[bad]",
     )
     figures = found["labels.correct"]
     assert figures["partial_r"] is None and figures["status"] == "ok"
