@@ -75,6 +75,15 @@ def run_prefix(lm: LanguageModel, rows: Sequence[EncodedExample], prompt: SoftPr
     return Prefix(out.past_key_values, _next(out), real)
 
 
+def run_prompt(lm: LanguageModel, inputs: Prefix, prompt: SoftPrompt) -> Prefix:
+    """Run the prompt after inputs that have run without it; the inputs' cache grows by it."""
+    m = prompt.num_virtual_tokens
+    virtual = prompt.embeddings.to(lm.device, lm.dtype).expand(len(inputs.log_probs), -1, -1)
+    places = places_after(inputs, m)
+    out = lm.model(inputs_embeds=virtual, past_key_values=inputs.cache, use_cache=True, logits_to_keep=1, **places)
+    return Prefix(out.past_key_values, _next(out), places.get("attention_mask"))
+
+
 def _next(out: Any) -> torch.Tensor:
     log_probs: torch.Tensor = out.logits[:, -1].float().log_softmax(-1)
     return log_probs
@@ -122,6 +131,42 @@ def generate(
     return [
         Continuation(tokens[i, : n[i]].tolist(), float(sums[i]), float(means[0][i]), float(means[1][i]))
         for i in range(len(n))
+    ]
+
+
+def places_after(prefix: Prefix, n: int) -> dict[str, torch.Tensor]:
+    """Return mask and position ids of ``n`` tokens after a prefix that was padded; nothing where it was not."""
+    if prefix.mask is None:
+        return {}
+    mask = torch.cat((prefix.mask, prefix.mask.new_ones(len(prefix.mask), n)), dim=1)
+    return {"attention_mask": mask, "position_ids": mask.cumsum(1)[:, -n:] - 1}
+
+
+def read_draft(lm: LanguageModel, prefix: Prefix, drafts: Sequence[Sequence[int]]) -> list[Continuation | None]:
+    """Return, for each row, the continuation that greedy decoding would write if it is the draft, else None.
+
+    Each draft is a whole text (it ends with the end of text, or at the limit of its length). All its tokens run in one pass;
+    it stands if each is the most probable one after those before it. The cache is restored.
+    """
+    longest = max(len(draft) for draft in drafts)
+    ids = torch.tensor([[*draft, *[0] * (longest - len(draft))] for draft in drafts], device=prefix.log_probs.device)
+    log_probs = prefix.log_probs[:, None]
+    if longest > 1:
+        places = places_after(prefix, longest - 1)
+        out = lm.model(input_ids=ids[:, :-1], past_key_values=prefix.cache, use_cache=True, **places)
+        prefix.cache.crop(1 - longest)
+        log_probs = torch.cat((log_probs, out.logits.float().log_softmax(-1)), dim=1)  # (B, longest, vocabulary)
+    lengths = torch.tensor([len(draft) for draft in drafts], device=ids.device)
+    real = torch.arange(longest, device=ids.device)[None] < lengths[:, None]
+    top = log_probs.topk(2, dim=-1)
+    stands = ((top.indices[..., 0] == ids) | ~real).all(dim=1).tolist()
+    margins = (top.values[..., 0].exp() - top.values[..., 1].exp()).double() * real
+    entropies = -(log_probs.exp() * log_probs).nan_to_num(0.0).sum(-1).double() * real
+    chosen = (log_probs.gather(2, ids[..., None])[..., 0].double() * real).sum(1)
+    means = [(values.sum(1) / lengths).tolist() for values in (margins, entropies)]
+    return [
+        Continuation(list(draft), float(chosen[i]), means[0][i], means[1][i]) if stands[i] else None
+        for i, draft in enumerate(drafts)
     ]
 
 

@@ -12,11 +12,20 @@ what counts, and confidences of generated tokens are of that answer. Activations
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from skillneurons.activations import ActivationRecorder
-from skillneurons.generation import Prefix, Sampling, generate, run_prefix, second_turn
+from skillneurons.generation import (
+    Continuation,
+    Prefix,
+    Sampling,
+    generate,
+    places_after,
+    run_prefix,
+    second_turn,
+)
 from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
 from skillneurons.model import LanguageModel
 from skillneurons.prompt import SoftPrompt
@@ -33,7 +42,7 @@ def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[
         return total
     padded = torch.tensor([[*answer, *[0] * (longest - len(answer))] for answer in answers], device=lm.device)
     out = lm.model(
-        input_ids=padded[:, :-1], past_key_values=prefix.cache, use_cache=True, **_places(prefix, longest - 1)
+        input_ids=padded[:, :-1], past_key_values=prefix.cache, use_cache=True, **places_after(prefix, longest - 1)
     )
     prefix.cache.crop(1 - longest)  # a negative number removes that many positions
     log_probs = out.logits.float().log_softmax(-1).gather(2, padded[:, 1:, None])[..., 0]  # (B, longest - 1)
@@ -43,15 +52,8 @@ def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[
     return total + rest
 
 
-def _places(prefix: Prefix, n: int) -> dict[str, torch.Tensor]:
-    """Return mask and position ids of ``n`` tokens after a prefix that was padded; nothing where it was not."""
-    if prefix.mask is None:
-        return {}
-    mask = torch.cat((prefix.mask, prefix.mask.new_ones(len(prefix.mask), n)), dim=1)
-    return {"attention_mask": mask, "position_ids": mask.cumsum(1)[:, -n:] - 1}
-
-
-def _choice_outputs(lm: LanguageModel, rows: Sequence[EncodedExample], prefix: Prefix) -> list[Output]:
+def choice_outputs(lm: LanguageModel, rows: Sequence[EncodedExample], prefix: Prefix) -> list[Output]:
+    """Return the outputs of rows that choose the most probable of their choices; the cache is restored."""
     counts = {len(row.choices or ()) for row in rows}
     scores = torch.full((len(rows), max(counts)), float("-inf"), dtype=torch.float64)
     for c in range(max(counts)):
@@ -83,25 +85,65 @@ def _choice_outputs(lm: LanguageModel, rows: Sequence[EncodedExample], prefix: P
     return outputs
 
 
-def _text_outputs(
-    lm: LanguageModel,
-    task: Task,
-    rows: Sequence[EncodedExample],
-    prefix: Prefix,
-    prompt: SoftPrompt | None,
-    sampling: Sampling | None,
+class Writer(Protocol):
+    """Who writes the texts of a batch; ``numbers`` are rows of it."""
+
+    def score(self, prefix: Prefix, answers: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the log-probability (nats) of one answer per row; the cache is restored."""
+
+    def write(self, prefix: Prefix, limit: int) -> list[Continuation]:
+        """Continue every row, at most ``limit`` tokens each; the cache is used up."""
+
+    def revise(self, turns: Sequence[tuple[str, str, str]], numbers: Sequence[int], limit: int) -> list[Continuation]:
+        """Answer (prompt, own text, request) of these rows, at most ``limit`` tokens each."""
+
+    def keep(self, turn: int, numbers: Sequence[int], written: Sequence[Continuation]) -> None:
+        """See what was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlainWriter:
+    """The model as it is: greedy, or by the draws of ``sampling``."""
+
+    lm: LanguageModel
+    rows: Sequence[EncodedExample]
+    prompt: SoftPrompt | None
+    sampling: Sampling | None = None
+
+    def score(self, prefix: Prefix, answers: Sequence[Sequence[int]]) -> torch.Tensor:
+        """See Writer."""
+        return score_answers(self.lm, prefix, answers)
+
+    def write(self, prefix: Prefix, limit: int) -> list[Continuation]:
+        """See Writer."""
+        return generate(self.lm, prefix, limit, self.rows, self.sampling)
+
+    def revise(self, turns: Sequence[tuple[str, str, str]], numbers: Sequence[int], limit: int) -> list[Continuation]:
+        """See Writer."""
+        mine = [self.rows[i] for i in numbers]
+        prefix = run_prefix(self.lm, second_turn(self.lm, mine, turns), self.prompt)
+        return generate(self.lm, prefix, limit, mine, replace(self.sampling, turn=1) if self.sampling else None)
+
+    def keep(self, turn: int, numbers: Sequence[int], written: Sequence[Continuation]) -> None:
+        """See Writer: nothing is kept."""
+
+
+def text_outputs(
+    lm: LanguageModel, task: Task, rows: Sequence[EncodedExample], prefix: Prefix, writer: Writer
 ) -> list[Output]:
-    targets = score_answers(lm, prefix, [row.target for row in rows]).tolist()
-    written = generate(lm, prefix, task.max_new_tokens, rows, sampling)
+    """Return the outputs of texts that ``writer`` writes, each with its second turn where the task has one."""
+    targets = writer.score(prefix, [row.target for row in rows]).tolist()
+    everyone = list(range(len(rows)))
+    written = writer.write(prefix, task.max_new_tokens)
+    writer.keep(0, everyone, written)
     texts = [lm.decode(one.ids) for one in written]
     if task.follow_up is not None:
         requests = [task.follow_up(row.example, text) for row, text in zip(rows, texts, strict=True)]
         asked = [i for i, request in enumerate(requests) if request is not None]
         if asked:
             turns = [(rows[i].example.prompt, texts[i], str(requests[i])) for i in asked]
-            again = run_prefix(lm, second_turn(lm, [rows[i] for i in asked], turns), prompt)
-            second = replace(sampling, turn=1) if sampling else None
-            revised = generate(lm, again, task.max_new_tokens, [rows[i] for i in asked], second)
+            revised = writer.revise(turns, asked, task.max_new_tokens)
+            writer.keep(1, asked, revised)
             for i, one in zip(asked, revised, strict=True):
                 written[i], texts[i] = one, lm.decode(one.ids)
     outputs = []
@@ -142,9 +184,9 @@ def answer(
         recorder.enabled = False
     try:
         if task.kind == "choice":
-            outputs = _choice_outputs(lm, rows, prefix)
+            outputs = choice_outputs(lm, rows, prefix)
         else:
-            outputs = _text_outputs(lm, task, rows, prefix, prompt, sampling)
+            outputs = text_outputs(lm, task, rows, prefix, PlainWriter(lm, rows, prompt, sampling))
     finally:
         if recorder:
             recorder.enabled = True
