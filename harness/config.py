@@ -96,11 +96,34 @@ class AttributionSettings(Section):
     nuisance: list[str] = ["heuristics.prompt_length"]
 
 
-class CausalSettings(BaseModel):
-    """Settings of the causal test; all are accepted, none is used yet."""
+class CausalSettings(Section):
+    """Ablation and steering of the neurons found: which columns, how many neurons, against how many random sets.
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    enabled: bool = False
+    ``columns``: ``primary`` (one per metric), ``all``, or full names. ``examples`` of heldout are measured, ``generated``
+    of a task whose answers are written rather than chosen. ``steering`` lists factors in sd; ``cards`` is how many neurons
+    of a column are tested one by one and get a card. ``across`` runs what concerns several tasks: specificity, interactions
+    and skills on demand.
+    """
+
+    enabled: bool = True
+    mode: Literal["zero", "mean", "resample"] = "mean"
+    positions: Literal["prompt", "answer", "everywhere"] = "prompt"
+    k: Annotated[list[Positive], Field(min_length=1)] = [1, 2, 5, 10, 20, 50, 100]
+    random_sets: Annotated[int, Field(ge=2)] = 20
+    columns: Literal["primary", "all"] | list[str] = "primary"
+    examples: Positive = 400
+    generated: Positive = 100
+    steering: list[float] = [-4.0, -2.0, -1.0, 1.0, 2.0, 4.0]
+    cards: Annotated[int, Field(ge=0)] = 10
+    across: bool = True
+    seed: int = 0
+
+    @field_validator("steering", mode="before")
+    @classmethod
+    def _whole_numbers_too(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [float(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in value]
+        return value
 
 
 class Config(Section):

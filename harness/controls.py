@@ -65,7 +65,7 @@ def matched_singles(neurons: Sequence[int], size: Doubles, d_ff: int, n: int) ->
         left, chosen = _others(layer, mine, size, d_ff), list[int]()
         while left and len(chosen) < n:
             neuron = mine[len(chosen) % len(mine)]
-            nearest = min(left, key=lambda other: (abs(size[other] - size[neuron]), other))  # noqa: B023 - used at once
+            nearest = min(left, key=lambda other: (abs(size[other] - size[neuron]), other))
             chosen.append(nearest)
             left.remove(nearest)
         found[layer] = tuple(chosen)

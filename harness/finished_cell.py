@@ -37,8 +37,15 @@ class Measurement(Protocol):
     def columns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]: ...
 
 
-def ok_cell(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel, measured: Measurement) -> Result:
-    """Return the cell of a metric that was measured."""
+def ok_cell(
+    config: Config,
+    unit: Unit,
+    cell: PlannedCell,
+    lm: LanguageModel,
+    measured: Measurement,
+    causal: Mapping[str, Any] | None = None,
+) -> Result:
+    """Return the cell of a metric that was measured, with its causal part where there is one."""
     return Result(
         status="ok",
         accuracy=measured.accuracy,
@@ -46,6 +53,7 @@ def ok_cell(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel, me
         pass_=cell.key,
         scores=[asdict(score) for score in measured.scores],
         truncated=measured.truncated,
+        causal=causal,
         **_identity(config, unit, cell, lm),
     )
 

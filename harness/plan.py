@@ -82,6 +82,8 @@ def settings_of(config: Config) -> dict[str, dict[str, Any]]:
     sections["attribution"].pop("batch_size")
     if sections["attribution"]["position"] == "input_last":
         sections["prompt"] = {}
+    if config.causal.enabled:
+        sections["causal"] = config.causal.model_dump(mode="json", exclude={"enabled", "across"})
     return sections
 
 

@@ -185,7 +185,7 @@ def load_cell(path: Path) -> Result | DamagedCell:
 
 @dataclass(frozen=True, slots=True)
 class ResultsFolder:
-    """A runs folder: ``cells/``, ``prompts/`` and ``passes/`` under ``root``."""
+    """A runs folder: ``cells/``, ``prompts/``, ``passes/`` and, where several tasks were tested, ``across/`` under ``root``."""
 
     root: Path
 
@@ -203,6 +203,11 @@ class ResultsFolder:
     def passes(self) -> Path:
         """The folder of passes, one folder each."""
         return self.root / "passes"
+
+    @property
+    def across(self) -> Path:
+        """The folder of what concerns several tasks, one file each."""
+        return self.root / "across"
 
     def prepare(self) -> None:
         """Create the folders; raise ResultsError where nothing can be written."""

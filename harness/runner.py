@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.config import Config, load_config
-from skillneurons.errors import ModelError
+from skillneurons.errors import ModelError, SkillNeuronsError
 from skillneurons.finished_cell import failed_cell, ok_cell, run_record
 from skillneurons.plan import PlannedCell, Unit, plan
 from skillneurons.progress import Progress
@@ -98,18 +98,43 @@ def _run_model(context: RunContext, units: Sequence[Unit]) -> None:
     lm: LanguageModel | None = None
     model_error: ModelError | None = None
     if any(unit.data.error is None for unit in pending):
-        from skillneurons.model import load_model
-
-        context.display.say(f"loading {units[0].model}")
-        settings = context.config.model.model_dump(exclude={"too_long"})
         try:
-            lm = load_model(units[0].model, device=context.config.device, **settings)
+            lm = _loaded(context, units[0].model)
         except ModelError as error:
             if len(context.config.models) == 1:
                 raise
             model_error = error
     for unit in pending:
         _run_unit(context, unit, lm, unit.data.error or model_error)
+    if context.config.causal.enabled and context.config.causal.across and model_error is None:
+        _run_across(context, units, lm)
+
+
+def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | None) -> None:
+    """Measure what concerns several tasks of a model, seed by seed, where that was not done for these cells."""
+    from skillneurons.across import across_key, measure_across, sides_of
+
+    for seed in dict.fromkeys(unit.seed for unit in units):
+        sides = sides_of(context, [unit for unit in units if unit.seed == seed])
+        if len(sides) < 2:
+            continue
+        key = across_key(context, sides)
+        if (context.folder.across / f"{key}.json").exists():
+            continue
+        make_folder(context.folder.across)
+        try:
+            lm = lm or _loaded(context, units[0].model)
+            measure_across(context, lm, sides, key)
+        except SkillNeuronsError as error:  # the cells are finished and saved; this part alone is missing
+            context.notes.append(f"across tasks, seed {seed}: {error}")
+
+
+def _loaded(context: RunContext, model: str) -> LanguageModel:
+    from skillneurons.model import load_model
+
+    context.display.say(f"loading {model}")
+    settings = context.config.model.model_dump(exclude={"too_long"})
+    return load_model(model, device=context.config.device, **settings)
 
 
 def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem: Exception | None) -> None:
@@ -117,16 +142,16 @@ def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem
     started = time.time()
     left = {cell.key: cell for cell in unit.pending}
     if problem is None and lm is not None:
-        from skillneurons.unit import measure_unit
+        from skillneurons.unit import causal_of_cell, measure_unit
 
         try:
             measured = measure_unit(context, unit, lm)
             for key, cell in list(left.items()):
                 failure = measured.failures.get(cell.metric.name)
                 if failure is None:
-                    _finish(
-                        context, ok_cell(context.config, unit, cell, lm, measured), started, lm, None, measured.seconds
-                    )
+                    causal = causal_of_cell(context, unit, cell, measured)
+                    result = ok_cell(context.config, unit, cell, lm, measured, causal)
+                    _finish(context, result, started, lm, None, measured.seconds)
                 else:
                     _fail(context, unit, cell, started, lm, failure)
                 del left[key]

@@ -51,7 +51,7 @@ class Testbed:
     def behaviours(self, changes: Sequence[Change], progress: Callable[[int], None] | None = None) -> list[Behaviour]:
         """Return what the model does under each change; ``progress`` is told of changes times examples."""
         new = [change for change in dict.fromkeys([Change(), *changes]) if change not in self._known]
-        for change, outputs in zip(new, self.replay.outputs(new, progress), strict=True):
+        for change, outputs in zip(new, self.replay.outputs(new, progress) if new else (), strict=True):
             self._known[change] = behaviour_of(self.replay.encoded, outputs, self.metrics)
         return [self._known[change] for change in changes]
 

@@ -156,6 +156,8 @@ class Task:
     - ``tuned_on(**options)``: what data the prompt is tuned on, in words for the table.
     - ``rivals``: the column of the explanation that is wanted (``heuristics.correct``) mapped to those that could pass
       for it (``heuristics.last_digit_ok``), all of 0 and 1; the shortcut report weighs them against each other.
+    - ``primary``: full names of the columns that stand for the skill, the foremost first, at most one per metric: what
+      causal tests are about.
     - ``fit(**options)``: fields of the task that depend on its options (``label_columns``), by name.
     """
 
@@ -182,6 +184,7 @@ class Task:
     tuned_on: Callable[..., str] | None = None
     fit: Callable[..., Mapping[str, Any]] | None = None
     rivals: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    primary: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

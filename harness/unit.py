@@ -8,13 +8,16 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from skillneurons.attribution import Attribution, attribution_of
+from skillneurons.causal import causal_part, columns_to_test, spread
 from skillneurons.cell_columns import Beside, column_figures
+from skillneurons.effects import first_failure
 from skillneurons.errors import CellError, ResultsError, SkillNeuronsError, UserError
 from skillneurons.inference import InferenceSettings
 from skillneurons.inputs import EncodedExample, encode_examples
@@ -22,10 +25,11 @@ from skillneurons.measurement import Applied, Measured, accuracy, mean_activatio
 from skillneurons.model import LanguageModel
 from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.passes import write_pass
-from skillneurons.plan import Unit, nuisances_of, rivals_of
+from skillneurons.plan import PlannedCell, Unit, nuisances_of, rivals_of
 from skillneurons.prompt import SoftPrompt, initial_prompt
 from skillneurons.run_context import RunContext
 from skillneurons.shortcuts import shortcut_report
+from skillneurons.testbed import Testbed, testbed
 from skillneurons.tuning import TuningSettings, tune_prompt
 from skillneurons.types import Score, Split, Task
 
@@ -47,6 +51,7 @@ class UnitResult:
     scores: Sequence[Score] = ()
     truncated: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    bed: Callable[[], Testbed] | None = None
 
     def columns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the figures of the named columns."""
@@ -116,7 +121,53 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
         scores=scores_of(unit.data.task, tuned),
         truncated={split: sum(row.truncated for row in one.encoded) for split, one in tuned.items()},
         seconds={"passes": round(passed - began, 3), "inference": round(inferred - passed, 3)},
+        bed=cache(lambda: _testbed(work, prompt, tuned, failures)),
     )
+
+
+def _testbed(
+    work: _Work, prompt: SoftPrompt | None, tuned: Mapping[Split, Measured], failures: Mapping[str, SkillNeuronsError]
+) -> Testbed:
+    """Return where the unit's neurons are changed: heldout as it was encoded, reference from discovery."""
+    settings = work.context.config.causal
+    n = settings.examples if work.unit.data.task.kind == "choice" else settings.generated
+    return testbed(
+        work.lm,
+        work.unit.data.task,
+        spread(tuned["discovery"].encoded, n),
+        spread(tuned["heldout"].encoded, n),
+        prompt,
+        {name: one for name, one in work.applied.items() if name not in failures},
+        mode=settings.mode,
+        positions=settings.positions,
+        batch_size=work.context.config.attribution.batch_size,
+        seed=settings.seed,
+    )
+
+
+def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured: UnitResult) -> dict[str, Any] | None:
+    """Return the causal part of a finished cell; what goes wrong is its ``error``. None where it is switched off."""
+    settings = context.config.causal
+    if not settings.enabled or measured.bed is None:
+        return None
+    names = columns_to_test(settings, unit.data.task, cell.metric.name, measured.columns(cell.columns))
+    n = sum(not reason for reason in names.values())
+    if not n:
+        return {"columns": {name: {"reason": reason} for name, reason in names.items()}}
+    label = f"{unit.model} {unit.data.task.name} seed {unit.seed}: {cell.metric.name}: ablation and steering"
+    with context.display.work(label, n) as step:
+        try:
+            return causal_part(
+                settings,
+                measured.bed(),
+                measured.attribution,
+                names,
+                bootstrap=context.config.attribution.bootstrap,
+                progress=step,
+            )
+        except SkillNeuronsError as error:  # the correlations of the cell stay, with this reason beside them
+            reason = first_failure(error)
+            return {"columns": {name: {"reason": why or reason} for name, why in names.items()}, "error": reason}
 
 
 def _tuned_pass(

@@ -186,6 +186,7 @@ def register_tasks(register: Any) -> None:
             label_columns=LABELS,
             score=score_verification,
             predictions=sn.PredictionForm(read=read_verdict),
+            primary=("labels.correct", "confidence.p_target", "heuristics.last_digit_ok"),
             **shared,
         )
     )
@@ -198,6 +199,7 @@ def register_tasks(register: Any) -> None:
             chance=0.0,
             max_new_tokens=12,
             description="what is the result?",
+            primary=("confidence.p_target", "heuristics.correct", "labels.carry"),
             label_columns=LABELS[1:],
             score=score_open,
             **shared,

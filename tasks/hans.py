@@ -118,6 +118,7 @@ def register_tasks(register: Any) -> None:
             description="does the premise entail a hypothesis made of its words?",
             options=OPTIONS,
             label_columns=LABEL_COLUMNS,
+            primary=("heuristics.heuristic_follows", "confidence.p_target", "labels.gold_label"),
             sizes=SIZES,
             score=score,
             predictions=PREDICTIONS,

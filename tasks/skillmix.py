@@ -156,6 +156,7 @@ def register_tasks(register: Any) -> None:
             description="write a short text on a topic that shows k asked skills",
             options=OPTIONS,
             label_columns=label_columns(public),
+            primary=("labels.shown_modus_ponens", "confidence.mean_log_prob", "heuristics.n_sentences"),
             grade=grade,
             sizes=SIZES,
             score=score,

@@ -122,6 +122,7 @@ def text_task(sizes: Mapping[Any, int], label_columns: tuple[str, ...], shared: 
         description="which skills does a text show?",
         options={"k": 2, "texts": None},
         label_columns=label_columns,
+        primary=("labels.shown_modus_ponens", "confidence.mean_log_prob", "heuristics.prompt_length"),
         grade=grade,
         sizes=sizes,
         **{**shared, "tuned_on": tuned_on},

@@ -1,0 +1,207 @@
+"""Does a set of neurons do it? Its ablation beside the ablation of matched random sets, for growing K.
+
+For the K neurons of largest |r| on discovery, each outcome d (``effects``) on heldout, and d_1 .. d_R of R random sets:
+
+    z = (d - mean(d_i)) / sd(d_i)        percentile = share of d_i below d, ties by half
+    p = (1 + #{d_i >= d}) / (R + 1)
+
+The verdict rests on one outcome, chosen before looking (``moved`` of a column that follows behaviour, the target's
+log-probability for an external label):
+
+    cause       p <= 0.05, and the bootstrap interval of d lies above 0
+    correlate   the interval's upper end lies at or below the 95th percentile of the random sets: no more than chance does
+    undecided   neither, or fewer than 19 random sets (the smallest p is then above 0.05)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from skillneurons.changes import Change
+from skillneurons.controls import matched_sets, matched_singles
+from skillneurons.effects import OUTCOMES, first_failure
+from skillneurons.errors import CellError, UserError
+from skillneurons.testbed import Testbed
+
+ALPHA = 0.05
+ENOUGH = 19  # random sets: 1 / (ENOUGH + 1) = ALPHA
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One outcome of a set beside random sets; None where undefined."""
+
+    effect: float | None
+    random: float | None
+    random_sd: float | None
+    z: float | None
+    percentile: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Dose:
+    """The ablation of the K strongest neurons: every outcome beside random sets, or ``reason`` why there is none.
+
+    ``low`` and ``high`` bound ``outcome``, on which ``verdict`` rests. ``size`` and ``random_size`` are the mean
+    |activation| of the set and of the random sets.
+    """
+
+    k: int
+    outcome: str = ""
+    low: float | None = None
+    high: float | None = None
+    verdict: str = "undecided"
+    size: float | None = None
+    random_size: float | None = None
+    outcomes: dict[str, Compared] | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain types for a cell."""
+        return asdict(self)
+
+
+def compare(effect: float, others: Sequence[float]) -> Compared:
+    """Return an effect beside those of random sets (z, percentile, p as above)."""
+    known = np.array([value for value in others if math.isfinite(value)])
+    if not math.isfinite(effect) or not len(known):
+        return Compared(_finite(effect), None, None, None, None, None)
+    mean = float(known.mean())
+    sd = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    percentile = 100 * float(((known < effect) + 0.5 * (known == effect)).mean())
+    p = float((1 + (known >= effect).sum()) / (len(known) + 1))
+    return Compared(
+        effect, mean, sd if len(known) > 1 else None, (effect - mean) / sd if sd > 0 else None, percentile, p
+    )
+
+
+def verdict(effect: float, low: float, high: float, others: Sequence[float]) -> str:
+    """Return cause, correlate or undecided (see above)."""
+    known = [value for value in others if math.isfinite(value)]
+    if len(known) < ENOUGH or not all(map(math.isfinite, (effect, low, high))):
+        return "undecided"
+    p = (1 + sum(value >= effect for value in known)) / (len(known) + 1)
+    if p <= ALPHA and low > 0:
+        return "cause"
+    return "correlate" if high <= float(np.quantile(known, 1 - ALPHA)) else "undecided"
+
+
+def dose_curve(
+    bed: Testbed,
+    ranked: Sequence[int],
+    column: str,
+    ks: Sequence[int],
+    *,
+    mode: str = "mean",
+    random_sets: int = 20,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Dose]:
+    """Ablate the K first of ``ranked`` neurons (flat indices, strongest first) for every K, beside random sets.
+
+    A K that cannot be done comes back with its reason; the others go on.
+    """
+    doses: list[Dose] = []
+    plans: list[tuple[int, Change, list[Change]]] = []
+    for k in sorted(set(ks)):
+        try:
+            chosen, sets = sets_of(bed, ranked, k, random_sets, seed)
+        except (CellError, UserError) as error:
+            doses.append(Dose(k, reason=first_failure(error)))
+            continue
+        plans.append((k, Change(chosen, mode), [Change(one, mode) for one in sets]))
+    bed.behaviours([change for _, one, others in plans for change in (one, *others)])
+    outcome = bed.outcome_of(column)
+    for k, change, controls in plans:
+        outcomes, effects = {}, {}
+        for name in OUTCOMES:
+            mine, *rest = effects[name] = bed.effects([change, *controls], column, name)
+            outcomes[name] = compare(mine, rest)
+        low, high = bed.interval(change, column, outcome, resamples=resamples, seed=seed)
+        doses.append(
+            Dose(
+                k=k,
+                outcome=outcome,
+                low=_finite(low),
+                high=_finite(high),
+                verdict=verdict(effects[outcome][0], low, high, effects[outcome][1:]),
+                size=float(bed.reference.size[list(change.neurons)].mean()),
+                random_size=float(np.mean([bed.reference.size[list(one.neurons)].mean() for one in controls]))
+                if controls
+                else None,
+                outcomes=outcomes,
+            )
+        )
+    return sorted(doses, key=lambda dose: dose.k)
+
+
+def sets_of(
+    bed: Testbed, ranked: Sequence[int], k: int, random_sets: int, seed: int
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Return the K strongest neurons, sorted, and their random sets; refuse a K beyond the ranked list."""
+    if not 1 <= k <= len(ranked):
+        raise UserError(f"K = {k}: only {len(ranked)} neurons are ranked for this column; use a smaller causal.k")
+    chosen = tuple(sorted(int(neuron) for neuron in ranked[:k]))
+    return chosen, matched_sets(chosen, bed.reference.size, bed.lm.d_ff, random_sets, seed=seed)
+
+
+@dataclass(frozen=True)
+class Single:
+    """What one neuron does: its ablation alone, beside single neurons of its layer and of like mean |activation|."""
+
+    layer: int
+    neuron: int
+    outcome: str
+    low: float | None
+    high: float | None
+    verdict: str
+    outcomes: dict[str, Compared]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain types for a cell."""
+        return asdict(self)
+
+
+def single_neurons(
+    bed: Testbed,
+    neurons: Sequence[int],
+    column: str,
+    *,
+    mode: str = "mean",
+    controls: int = 20,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Single]:
+    """Ablate each neuron alone, beside up to ``controls`` others of its layer; one test per neuron, uncorrected."""
+    d_ff = bed.lm.d_ff
+    near = matched_singles(neurons, bed.reference.size, d_ff, controls)
+    bed.behaviours([Change((n,), mode) for n in (*neurons, *(n for layer in sorted(near) for n in near[layer]))])
+    outcome = bed.outcome_of(column)
+    found = []
+    for neuron in neurons:
+        change = Change((neuron,), mode)
+        others = [Change((other,), mode) for other in near[neuron // d_ff]]
+        effects = {name: bed.effects([change, *others], column, name) for name in OUTCOMES}
+        low, high = bed.interval(change, column, outcome, resamples=resamples, seed=seed)
+        mine, *rest = effects[outcome]
+        found.append(
+            Single(
+                layer=int(neuron // d_ff),
+                neuron=int(neuron % d_ff),
+                outcome=outcome,
+                low=_finite(low),
+                high=_finite(high),
+                verdict=verdict(mine, low, high, rest),
+                outcomes={name: compare(values[0], values[1:]) for name, values in effects.items()},
+            )
+        )
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
