@@ -199,7 +199,9 @@ def _on_demand(
         for side in sides:
             bed = beds[side.name]
             if bed.replay.prompt is None or config.causal.positions != "prompt":
-                return {"reason": "skills are switched on by prompts and pushes at prompt tokens (causal.positions: prompt)"}
+                return {
+                    "reason": "skills are switched on by prompts and pushes at prompt tokens (causal.positions: prompt)"
+                }
             train = encode_examples(
                 lm,
                 side.unit.data.task,
@@ -218,8 +220,6 @@ def _on_demand(
                 neurons,
                 signs,
             )
-        return skills_on_demand(
-            lm, skills, batch_size=config.attribution.batch_size, seed=config.causal.seed
-        ).to_json()
+        return skills_on_demand(lm, skills, batch_size=config.attribution.batch_size, seed=config.causal.seed).to_json()
     except SkillNeuronsError as error:
         return {"reason": first_failure(error)}

@@ -43,6 +43,11 @@ def check_position(position: str, prompt: SoftPrompt | None) -> None:
         raise UserError(
             f"attribution.position {position!r} reads at prompt tokens, but there is no prompt; use input_last"
         )
+    if prompt is not None and position == "input_last":
+        raise UserError(
+            "attribution.position 'input_last' reads the input without any prompt, but a prompt is given; leave the prompt "
+            "out, or read at last, mean or max"
+        )
     if prompt is not None and prompt.placement == "prepend":
         raise UserError(
             "attribution at prompt tokens needs prompt.placement: append; a prompt placed before the input never sees it, "
@@ -74,6 +79,8 @@ class Attribution:
 
         if column not in self.scores:
             raise unknown_name("column", column, self.scores)
+        if not 1 <= k <= self.scores[column].size:
+            raise UserError(f"top {k}: there are {self.scores[column].size} neurons; ask for 1 to that many")
         rows = top_neurons(self.scores[column], self.heldout[column], k)
         known = self.inference.get(column)
         more = known.of_neurons() if known else {}

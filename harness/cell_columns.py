@@ -19,6 +19,7 @@ import numpy.typing as npt
 from skillneurons.attribution import Attribution, top_neurons
 from skillneurons.cell_form import FIGURES
 from skillneurons.inference import KEPT, ColumnInference
+from skillneurons.statistics import FEWEST
 
 DECIMALS = 6  # of a neuron's figures
 RESAMPLE_UNIT = 1e-4  # resamples are kept as whole multiples of it
@@ -58,6 +59,7 @@ def column_figures(attribution: Attribution, beside: Beside, column: str, k: int
         "n_heldout": len(scored["heldout"]),
         "mean": float(scored["discovery"].mean()) if len(scored["discovery"]) else None,
         "sd": float(scored["discovery"].std()) if len(scored["discovery"]) else None,
+        "n_constant": int(np.isnan(attribution.scores[column]).sum()) if status == "ok" else None,
         "top": [],
     }
     if status != "ok":
@@ -108,7 +110,16 @@ def _partial(
     for row in top:
         row["partial_r"] = float(beside.partial[column][row.get("position", 0), row["layer"] * d_ff + row["neuron"]])
     mean = float(np.mean([math.copysign(1.0, row["r"]) * row["partial_r"] for row in top[:k]]))
-    return {"partial_r": mean, "partial_reason": "the nuisance columns determine it" if math.isnan(mean) else ""}
+    return {"partial_r": mean, "partial_reason": _why_undefined(attribution, column) if math.isnan(mean) else ""}
+
+
+def _why_undefined(attribution: Attribution, column: str) -> str:
+    """Return why a partial r on heldout is undefined."""
+    held = attribution.splits["heldout"].values[:, list(attribution.scores).index(column)]
+    held = held[~np.isnan(held)]
+    if len(held) < FEWEST or np.ptp(held) == 0:
+        return "the column does not vary on heldout"
+    return "the nuisance columns determine the column or a neuron on heldout, or too few rows have them scored"
 
 
 def _above(
@@ -149,24 +160,28 @@ def _inferred(known: ColumnInference, top: list[dict[str, Any]]) -> dict[str, An
         "heldout_top10_r_low": known.top_low,
         "heldout_top10_r_high": known.top_high,
         "interval_reason": known.interval_reason,
-        "resamples": " ".join(str(number) for number in _whole(known.top_resamples)),
+        "resamples": " ".join(_whole(known.top_resamples)),
+        "resampled_groups": known.resampled_groups,
     }
 
 
-def _whole(resamples: npt.NDArray[np.float64]) -> list[int]:
-    """Return resamples in units of 1e-4, so that averaged figures of several seeds can be given their interval."""
-    if np.isnan(resamples).any():
-        return []
-    return [int(number) for number in np.rint(resamples / RESAMPLE_UNIT)]
+def _whole(resamples: npt.NDArray[np.float64]) -> list[str]:
+    """Return resamples in units of 1e-4 (x: undefined), so that averaged figures of several seeds can have an interval."""
+    return ["x" if np.isnan(number) else str(int(np.rint(number / RESAMPLE_UNIT))) for number in resamples]
 
 
 def _status(discovery: npt.NDArray[np.float64], heldout: npt.NDArray[np.float64]) -> tuple[str, str]:
     if not len(discovery):
         return "not_applicable", "scored for no example of discovery"
+    if len(discovery) < FEWEST:
+        return "degenerate", f"scored for {len(discovery)} examples of discovery: a correlation needs at least {FEWEST}"
     if np.ptp(discovery) == 0:
         return "degenerate", f"constant on discovery ({discovery[0]:.4g} for every example)"
-    if not len(heldout):
-        return "ok", "scored for no example of heldout: no held-out figure"
+    if len(heldout) < FEWEST:
+        return (
+            "ok",
+            f"scored for {len(heldout) or 'no'} example{'s' * (len(heldout) > 1)} of heldout: no held-out figure",
+        )
     if np.ptp(heldout) == 0:
         return "ok", f"constant on heldout ({heldout[0]:.4g} for every example): no held-out figure"
     return "ok", ""

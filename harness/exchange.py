@@ -3,12 +3,15 @@
 Three schemes, by what is exchangeable:
 
 - ``rows``: every row is a group of its own; all orders.
-- ``rows within groups``: the column varies within its groups; rows change places inside their group.
-- ``whole groups``: the column is constant within each group, or too few rows could move inside theirs; the
-  values of a group move together to another group of the same size.
+- ``whole groups``: the values of a group move together to another group of the same size; where the column varies
+  within its groups too, they also change places inside (``whole groups and rows within them``).
+- ``rows within groups``: rows change places inside their group alone. What groups have in common stays as it is under
+  every permutation, so this threshold is of the relation within groups, and of r over all rows a conservative one. It is
+  the last resort, for groups that have no partners of their size.
 
-A scheme needs ``n_permutations`` distinct arrangements of the column, and rows that can really move; where
-neither grouped scheme has them, there is no honest null, and ``reason`` says so.
+Which scheme fits follows from the sizes of the groups first, so that seeds of one task agree. A scheme needs
+``n_permutations`` distinct arrangements of the column, and rows that can really move; where no grouped scheme has
+them, there is no honest null, and ``reason`` says so.
 """
 
 from __future__ import annotations
@@ -39,20 +42,18 @@ def exchange(values: npt.NDArray[np.float64], groups: Sequence[str], n_permutati
     members = group_members(groups)
     if len(members) == len(values):
         return _drawn("rows", [np.arange(len(values))], values, n_permutations, seed)
+    whole = _whole_groups(members, values, n_permutations, seed)
+    if not whole.reason:
+        return whole
     varying = [rows for rows in members if np.ptp(values[rows]) > 0]
     movable = sum(len(rows) for rows in varying)
-    refusals = []
-    if movable >= MOVABLE * len(values):
-        found = _drawn("rows within groups", varying, values, n_permutations, seed)
-        if not found.reason:
-            return found
-        refusals.append(found.reason)
-    elif varying:
-        refusals.append(f"only {movable} of {len(values)} rows lie in a group within which the column varies")
-    whole = _whole_groups(members, values, n_permutations, seed)
-    if whole.reason:
-        return Exchange("", whole.orders, "; ".join([*refusals, whole.reason]))
-    return whole
+    if not varying:
+        return whole
+    if movable < MOVABLE * len(values):
+        why = f"only {movable} of {len(values)} rows lie in a group within which the column varies"
+        return Exchange("", whole.orders, f"{whole.reason}; {why}")
+    within = _drawn("rows within groups", varying, values, n_permutations, seed)
+    return within if not within.reason else Exchange("", whole.orders, f"{whole.reason}; {within.reason}")
 
 
 def group_members(groups: Sequence[str]) -> list[Order]:
@@ -78,7 +79,7 @@ def _drawn(scheme: str, blocks: Sequence[Order], values: npt.NDArray[np.float64]
 
 
 def _whole_groups(members: Sequence[Order], values: npt.NDArray[np.float64], n: int, seed: int) -> Exchange:
-    """Move the values of whole groups among the groups of their size, rows in order."""
+    """Move the values of whole groups among the groups of their size, and shuffle them inside where they vary."""
     by_size: dict[int, list[Order]] = {}
     for rows in members:
         by_size.setdefault(len(rows), []).append(rows)
@@ -100,8 +101,10 @@ def _whole_groups(members: Sequence[Order], values: npt.NDArray[np.float64], n: 
     orders = np.tile(np.arange(len(values)), (n, 1))
     for same in bins:
         moved = rng.permuted(np.tile(np.arange(len(same)), (n, 1)), axis=1)  # (n, groups)
-        orders[:, same] = same[moved]
-    return Exchange("whole groups", orders)
+        placed = same[moved]  # (n, groups, size)
+        orders[:, same] = rng.permuted(placed, axis=2)
+    constant = all(np.ptp(values[rows]) == 0 for rows in members)
+    return Exchange("whole groups" if constant else "whole groups and rows within them", orders)
 
 
 def _refused(reason: str, values: npt.NDArray[np.float64]) -> Exchange:

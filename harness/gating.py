@@ -69,7 +69,9 @@ def train_gate(activations: npt.NDArray[Any], skills: Sequence[str]) -> SkillGat
     """Fit a gate on activations (rows, n_neurons) and the skill of each row; raise UserError for fewer than two skills."""
     names = tuple(sorted(set(skills)))
     if len(names) < 2:
-        raise UserError(f"a gate chooses between skills, but there is only {', '.join(names) or 'none'}; give two or more")
+        raise UserError(
+            f"a gate chooses between skills, but there is only {', '.join(names) or 'none'}; give two or more"
+        )
     mean, sd = activations.mean(axis=0, dtype=np.float64), activations.std(axis=0, dtype=np.float64)
     sd = np.where(sd > 0, sd, 1.0)
     x = torch.from_numpy(np.c_[(activations - mean) / sd, np.ones(len(activations))])
@@ -88,7 +90,9 @@ def train_gate(activations: npt.NDArray[Any], skills: Sequence[str]) -> SkillGat
     return SkillGate(names, weights.detach().numpy(), mean, sd)
 
 
-def read_activations(lm: LanguageModel, encoded: Sequence[EncodedExample], batch_size: int = 64) -> npt.NDArray[np.float32]:
+def read_activations(
+    lm: LanguageModel, encoded: Sequence[EncodedExample], batch_size: int = 64
+) -> npt.NDArray[np.float32]:
     """Return the activations at the input's last token, shape (examples, n_neurons), in the examples' order."""
     place = {row.index: i for i, row in enumerate(encoded)}
     found = np.empty((len(encoded), lm.n_neurons), dtype=np.float32)

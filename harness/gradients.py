@@ -3,7 +3,7 @@
     x[n] = a[n] * d log p(target | input, prompt) / d a[n]       (nats; log p summed over the target's tokens)
 
 is the first-order estimate of what the log-probability would lose were the neuron's activation zero there
-(attribution patching with a zero baseline). One forward and one backward pass over input, prompt and target.
+(attribution patching with a zero baseline); of position ``mean`` it is the mean over prompt tokens. One forward and one backward pass over input, prompt and target.
 """
 
 from __future__ import annotations

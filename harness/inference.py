@@ -8,7 +8,8 @@ the null of the largest among themselves: ``n_replicated``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +45,7 @@ class ColumnInference:
     ``d_ff`` turns a flat index into layer and neuron.
 
     ``low``, ``high`` (chosen,) bound each neuron's held-out effect, ``top_low``, ``top_high`` the signed mean of the
-    ``top_k`` strongest, whose resamples are ``top_resamples``. ``interval_reason`` says why they are NaN.
+    ``top_k`` strongest, whose resamples are ``top_resamples`` (of the groups that ``resampled_groups`` stands for). ``interval_reason`` says why they are NaN.
     ``n_replicated`` counts the neurons above the family-wise threshold that hold out; None: see its reason.
     """
 
@@ -57,6 +58,7 @@ class ColumnInference:
     top_high: float = np.nan
     top_resamples: Doubles = field(default_factory=lambda: np.empty(0))
     interval_reason: str = ""
+    resampled_groups: str = ""
     n_replicated: int | None = None
     replication_reason: str = ""
 
@@ -165,6 +167,7 @@ def _infer(
             top = (signs[: settings.top_k, None] * interval.resamples[: settings.top_k]).mean(axis=0)
             low, high = percentiles(top[None])
             found |= {"top_low": float(low[0]), "top_high": float(high[0]), "top_resamples": top}
+            found["resampled_groups"] = _fingerprint(g for g, v in zip(groups, values, strict=True) if not np.isnan(v))
             if np.isnan(low[0]):
                 found["interval_reason"] = "undefined on more than 5 % of the resamples: too few groups have the value"
     else:
@@ -184,3 +187,8 @@ def _infer(
         )
         found |= {"n_replicated": again.n, "replication_reason": again.reason}
     return ColumnInference(**found)
+
+
+def _fingerprint(groups: Iterable[str]) -> str:
+    """Return what tells the drawn groups of two cells apart: the same text, the same resamples."""
+    return hashlib.sha256("\n".join(dict.fromkeys(groups)).encode()).hexdigest()[:16]

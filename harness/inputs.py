@@ -1,7 +1,7 @@
 """From examples to token ids, and from token ids to batches of equal length.
 
-Inputs of one length are run together, so nothing is padded and the read position is the last row of
-every batch. An answer is tokenised as it stands; open and generated answers end with the end of text.
+Inputs of one length are run together, so nothing is padded; in their own order they are padded on the left. Either
+way the read position is the last one of every batch. An answer is tokenised as it stands; open and generated answers end with the end of text.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from skillneurons.statistics import CONSTANT, PearsonAccumulator, effect_of
 
 LEVEL = 0.95
 FEWEST_GROUPS = 5
+ROUNDING = 1e-12  # a variance below this share of the second moment is what cancellation leaves of a constant
 
 Doubles = npt.NDArray[np.float64]
 
@@ -120,8 +121,8 @@ def _pearson_of_groups(a: Doubles, v: Doubles, members: Sequence[npt.NDArray[np.
         n, sv, svv = total[:, :1], total[:, 1:2], total[:, 2:3]
         sa, saa, sva = total[:, 3 : 3 + k], total[:, 3 + k : 3 + 2 * k], total[:, 3 + 2 * k :]
         var_a, var_v = np.maximum(saa / n - (sa / n) ** 2, 0.0), np.maximum(svv / n - (sv / n) ** 2, 0.0)
-        flat_a = np.sqrt(var_a) <= CONSTANT * scale_a
-        flat_v = np.sqrt(var_v) <= CONSTANT * scale_v
+        flat_a = (var_a <= ROUNDING * saa / n) | (np.sqrt(var_a) <= CONSTANT * scale_a)
+        flat_v = (var_v <= ROUNDING * svv / n) | (np.sqrt(var_v) <= CONSTANT * scale_v)
         with np.errstate(invalid="ignore", divide="ignore"):
             found = (sva / n - sa * sv / n**2) / np.sqrt(var_a * var_v)
         found[flat_a | flat_v] = np.nan

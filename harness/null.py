@@ -248,8 +248,6 @@ def replicated(
 
     ``activations`` (rows, chosen), ``signs`` (chosen,), ``values`` (rows,).
     """
-    if not len(signs):
-        return Replication(0)
     scored = ~np.isnan(values)
     reason = _refusal(values[scored], n_permutations)
     if reason:
@@ -257,6 +255,8 @@ def replicated(
     drawn = exchange(values[scored], [g for g, used in zip(groups, scored, strict=True) if used], n_permutations, seed)
     if drawn.reason:
         return Replication(None, f"heldout: {drawn.reason}")
+    if not len(signs):
+        return Replication(0)
     form = linear_form(activations[scored], values[scored], baseline)
     x = (form.x * signs).astype(np.float32)
     products = np.concatenate([form.y[None], form.y[drawn.orders]]).astype(np.float32) @ x

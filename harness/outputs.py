@@ -2,7 +2,7 @@
 
 The sequence is ``[input][soft prompt][answer]`` (or the prompt first, or none). The input and the
 prompt run once; every answer is then scored, or generated, on the cached keys and values. Rows of a
-batch have inputs of equal length, so no position is padded before the answer; answers of different
+batch mostly have inputs of equal length; others are padded on the left and masked. Answers of different
 length are padded on the right, where a causal model does not look.
 
 A task with a second turn gets its first text back with the request that follows; the answer to that is
@@ -173,7 +173,7 @@ def answer(
     recorder: ActivationRecorder | None = None,
     sampling: Sampling | None = None,
 ) -> tuple[list[Output], torch.Tensor | None]:
-    """Return the outputs of a batch of equal length and, with a recorder, its activations.
+    """Return the outputs of a batch and, with a recorder, its activations.
 
     Activations have shape (batch, n_layers * d_ff) and are read before any answer token runs. Texts are
     greedy unless ``sampling`` says otherwise.

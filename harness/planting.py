@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from skillneurons.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,12 @@ def plant_strengths(n_layers: int, d_ff: int, strengths: Sequence[float], seed: 
     r = np.array([sign * strength for strength in strengths for sign in (1, -1)])
     rng = np.random.default_rng(seed)
     layers = np.arange(len(r)) % n_layers
-    neurons = layers * d_ff + rng.choice(d_ff, size=len(r), replace=False)
+    most = int(np.bincount(layers).max())
+    if most > d_ff:
+        raise UserError(f"{len(r)} neurons cannot be planted into {n_layers} layers of {d_ff}; plant fewer strengths")
+    neurons = np.empty(len(r), dtype=np.int64)
+    for layer in np.unique(layers):
+        mine = layers == layer
+        neurons[mine] = layer * d_ff + rng.choice(d_ff, size=int(mine.sum()), replace=False)
     offset, scale = rng.uniform(-3, 3, len(r)), rng.uniform(0.1, 2, len(r))
-    return Plant(neurons.astype(np.int64), r, offset, scale, seed)
+    return Plant(neurons, r, offset, scale, seed)

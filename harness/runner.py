@@ -21,7 +21,7 @@ from skillneurons.finished_cell import failed_cell, ok_cell, run_record
 from skillneurons.plan import PlannedCell, Unit, plan
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
-from skillneurons.results import Result, ResultsFolder
+from skillneurons.results import Result, ResultsFolder, make_folder
 from skillneurons.run_context import RunContext
 
 if TYPE_CHECKING:

@@ -114,6 +114,8 @@ def recover(
     """Plant neurons into a model's pass over ``n`` examples, run the pipeline, and read from its files what it found."""
     if n < 100:
         raise UserError(f"selftest needs at least 100 examples to tell planted neurons from chance, got {n}")
+    if permutations < smallest_useful():
+        raise UserError(f"selftest needs at least {smallest_useful()} permutations, got {permutations}; 200 are usual")
     with _model_folder(model, seed) as name, tempfile.TemporaryDirectory(prefix="skillneurons-") as place:
         lm = load_model(name, device=device)
         plant = plant_strengths(lm.n_layers, lm.d_ff, STRENGTHS, seed)
@@ -124,7 +126,12 @@ def recover(
         )
         sizes = {"train": 32, "validation": 16, "discovery": n, "heldout": n // 2}
         settings = [f"data.{split}={size}" for split, size in sizes.items()]
-        settings += [f"attribution.permutations={permutations}", f"attribution.seed={seed}", "attribution.nuisance=[]"]
+        settings += [
+            f"attribution.permutations={permutations}",
+            f"attribution.seed={seed}",
+            "attribution.nuisance=[]",
+            "causal.enabled=false",
+        ]
         settings += ["prompt.steps=4", f"prompt.num_virtual_tokens={VIRTUAL_TOKENS}", "prompt.batch_size=8"]
         config = load_config(
             overrides=settings, models=[name], tasks=[TASK], metrics=[COLUMN], output=place, device=device, blank=True

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from skillneurons.exchange import exchange, group_members
-from skillneurons.intervals import percentiles
-from skillneurons.null import ALPHA, ROUNDING
-from skillneurons.statistics import standardised
+from skillneurons.intervals import FEWEST_GROUPS, percentiles
+from skillneurons.null import ALPHA, ROUNDING, smallest_useful
+from skillneurons.partial import DETERMINED
+from skillneurons.statistics import CONSTANT, standardised
 
 FEWEST = 10  # examples that a cell of the report needs
 
@@ -45,7 +46,7 @@ def shortcut_report(
     scored = ~(np.isnan(wanted) | np.isnan(rival))
     a, w, v = activations[scored].astype(np.float64), wanted[scored], rival[scored]
     kept = [group for group, used in zip(groups, scored, strict=True) if used]
-    reason = _refusal(w, v, n_permutations, n_resamples)
+    reason = _refusal(w, v, kept, n_permutations, n_resamples)
     if reason:
         return {"reason": reason, "neurons": [], "verdicts": {}}
     p_partial, partial, why = _freedman_lane(a, v, w, kept, n_permutations, seed)
@@ -72,15 +73,19 @@ def verdict_of(row: Mapping[str, float]) -> str:
     return "undecided"
 
 
-def _refusal(w: Doubles, v: Doubles, n_permutations: int, n_resamples: int) -> str:
+def _refusal(w: Doubles, v: Doubles, groups: Sequence[str], n_permutations: int, n_resamples: int) -> str:
     if not (np.isin(w, (0, 1)).all() and np.isin(v, (0, 1)).all()):
         return "the explanations are not of 0 and 1"
-    if not n_permutations or not n_resamples:
-        return "needs permutations and bootstrap resamples (attribution.permutations, attribution.bootstrap)"
+    if n_permutations < smallest_useful() or not n_resamples:
+        return (
+            f"needs at least {smallest_useful()} permutations and some bootstrap resamples (attribution.permutations, "
+            f"attribution.bootstrap), got {n_permutations} and {n_resamples}"
+        )
     for r, c, what in ((1, 0, "the rival holds and the wanted does not"), (0, 0, "neither holds"), (1, 1, "both hold")):
-        n = int(((v == r) & (w == c)).sum())
-        if n < FEWEST:
-            return f"{n} held-out examples where {what}: at least {FEWEST} are needed"
+        cell = (v == r) & (w == c)
+        n, n_groups = int(cell.sum()), len({group for group, inside in zip(groups, cell, strict=True) if inside})
+        if n < FEWEST or n_groups < FEWEST_GROUPS:
+            return f"{n} held-out examples of {n_groups} groups where {what}: at least {FEWEST} of {FEWEST_GROUPS} groups are needed"
     return ""
 
 
@@ -126,7 +131,11 @@ def _freedman_lane(
     """Return p and partial r of every neuron, (neurons,), and why there is no p where there is none."""
     z = np.stack([np.ones(len(w)), w], axis=1)
     basis = np.linalg.qr(z)[0]
-    left_a = standardised(a - basis @ (basis.T @ a))
+    residual = a - basis @ (basis.T @ a)
+    left_a = standardised(residual)
+    whole = ((a - a.mean(axis=0)) ** 2).sum(axis=0)
+    flat = np.sqrt(whole / len(a)) <= CONSTANT * np.abs(a.mean(axis=0))
+    left_a[:, flat | ((residual**2).sum(axis=0) <= DETERMINED * whole)] = np.nan  # constant, or the wanted determines it
     left_v = v - basis @ (basis.T @ v)
     drawn = exchange(v, groups, n_permutations, seed)
     orders = np.concatenate([np.arange(len(v))[None], drawn.orders])

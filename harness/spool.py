@@ -7,6 +7,7 @@ written in the order in which batches come and read in the order of the examples
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ class ActivationRows:
             return
         try:
             with tempfile.TemporaryFile(prefix="skillneurons-") as file:  # the mapping outlives the open file
+                if hasattr(os, "posix_fallocate"):  # a full disk is told here, not by a signal at the first write
+                    os.posix_fallocate(file.fileno(), 0, 4 * n_rows * n_positions * n_neurons)
                 self._rows = np.memmap(file, dtype=np.float32, mode="w+", shape=self.shape)
         except OSError as error:
             size = 4 * n_rows * n_positions * n_neurons / 1e9

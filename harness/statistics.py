@@ -20,6 +20,8 @@ from skillneurons.errors import UserError
 
 Array = npt.NDArray[np.float64]
 CONSTANT = 1e-13  # an sd below this share of the mean is rounding, not variance
+CONSTANT_SINGLE = 2.0**-22  # the same of activations that were computed in float32 (two of its last places) or less
+FEWEST = 3  # rows: two always lie on a line
 
 
 @dataclass(slots=True)
@@ -60,14 +62,21 @@ def same(product: Any) -> Any:
     return product
 
 
+def rounding_of(numbers: Any) -> float:
+    """Return the share of the mean below which an sd of these numbers is rounding, by their dtype."""
+    dtype = np.asarray(numbers).dtype
+    return CONSTANT_SINGLE if dtype.kind == "f" and dtype.itemsize <= 4 else CONSTANT
+
+
 def standardised(activations: Any) -> Array:
     """Return (a - mean) / (sd sqrt(rows)) per column of ``activations``, so that products are correlations; NaN if constant."""
+    limit = rounding_of(activations)
     a = np.asarray(activations, dtype=np.float64)
     mean = a.mean(axis=0)
     a = a - mean
     a -= a.mean(axis=0)
     norm = np.sqrt((a * a).sum(axis=0))
-    norm[norm <= CONSTANT * np.sqrt(len(a)) * np.abs(mean)] = np.nan
+    norm[norm <= limit * np.sqrt(len(a)) * np.abs(mean)] = np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
         scaled: Array = a / norm
     return scaled
@@ -161,6 +170,7 @@ class PearsonAccumulator(Accumulator):
         wide, narrow = (n_columns, n_neurons), (n_columns,)
         self._moments = _Moments(*(np.zeros(narrow) for _ in range(3)), *(np.zeros(wide) for _ in range(3)))
         self._shift: _Shift | None = None
+        self._limit = CONSTANT
 
     @property
     def counts(self) -> Array:
@@ -172,6 +182,7 @@ class PearsonAccumulator(Accumulator):
         a, v = checked_rows(activations, values, self.n_neurons, self.n_columns)
         if not a.shape[0]:
             return self
+        self._limit = max(self._limit, rounding_of(activations))
         if self._shift is None:
             self._shift = _Shift(a.mean(axis=0), _scored_mean(v))
         else:
@@ -184,6 +195,7 @@ class PearsonAccumulator(Accumulator):
     def merge(self, other: PearsonAccumulator) -> PearsonAccumulator:
         """Add the rows another accumulator has seen; the order does not matter."""
         self.check_same_size(other)
+        self._limit = max(self._limit, other._limit)
         if self._shift is None or other._shift is None:
             if other._shift is not None:
                 self._shift = _Shift(other._shift.activations.copy(), other._shift.values.copy())
@@ -208,7 +220,7 @@ class PearsonAccumulator(Accumulator):
             return mean, np.sqrt(m.m2_value / m.n)
 
     def result(self) -> Array:
-        """Return r, shape (columns, neurons); NaN where either side has no variance."""
+        """Return r, shape (columns, neurons); NaN where either side has no variance, or fewer than 3 rows are scored."""
         m = self._moments
         with np.errstate(invalid="ignore", divide="ignore"):
             sd_value = np.sqrt(m.m2_value / m.n)
@@ -216,9 +228,9 @@ class PearsonAccumulator(Accumulator):
             r: Array = m.comoment / m.n[:, None] / (sd_value[:, None] * sd_activation)
         if self._shift is None:
             return np.full((self.n_columns, self.n_neurons), np.nan)
-        flat = sd_activation <= CONSTANT * np.abs(m.mean_activation + self._shift.activations)
+        flat = sd_activation <= self._limit * np.abs(m.mean_activation + self._shift.activations)
         flat |= (sd_value <= CONSTANT * np.abs(m.mean_value + np.nan_to_num(self._shift.values)))[:, None]
-        r[flat | (m.n < 2)[:, None]] = np.nan
+        r[flat | (m.n < FEWEST)[:, None]] = np.nan
         return np.clip(r, -1.0, 1.0)
 
     @staticmethod

@@ -97,7 +97,7 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     )
     with context.display.work(f"{label}: null and intervals", len(wanted)) as step:
         attribution = attribution_of(lm, applied, tuned, factory, inference, means, only=wanted, progress=step)
-        shortcuts = _shortcuts(work, attribution, wanted)
+        shortcuts = _shortcuts(work, attribution, wanted, _failures(tuned))
     inferred = time.perf_counter()
     baseline, bare_tuning, untuned = None, None, None
     if prompt is not None:
@@ -216,7 +216,9 @@ def _failures(measured: Mapping[Split, Measured]) -> dict[str, SkillNeuronsError
     return {name: error for one in measured.values() for name, error in one.failures.items()}
 
 
-def _shortcuts(work: _Work, attribution: Attribution, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _shortcuts(
+    work: _Work, attribution: Attribution, wanted: Sequence[str], failures: Mapping[str, SkillNeuronsError]
+) -> dict[str, dict[str, Any]]:
     """Return the report of each rival explanation among the wanted columns, on its ten strongest neurons."""
     settings, held = work.context.config.attribution, attribution.splits["heldout"]
     found: dict[str, dict[str, Any]] = {}
@@ -224,6 +226,11 @@ def _shortcuts(work: _Work, attribution: Attribution, wanted: Sequence[str]) -> 
     for target, rivals in rivals_of(work.context.registry, work.unit.data.task).items():
         for rival in rivals:
             if rival not in wanted or held.rows is None:
+                continue
+            failed = failures.get(target.partition(".")[0])
+            if failed is not None:
+                reason = f"{target} was not measured: {failed}"
+                found[rival] = {"wanted": target, "reason": reason, "neurons": [], "verdicts": {}}
                 continue
             known = attribution.inference[rival]
             chosen = known.chosen[: settings.top_k]

@@ -32,16 +32,19 @@ How to read it:
   and held-out together, with the tuned prompt. `tuned_on` says what the prompt was tuned on, `graded_by` who
   graded generated texts; a *synthetic* grader knows only text made for it.
 - `null95_r` is what the strongest neuron reaches by chance: the 95th percentile, over permutations of the metric, of
-  the largest |r| of all neurons (Westfall-Young max-T). `null_scheme` says what was permuted: single rows, rows
-  within their group, or whole groups. `n_fwer` and `n_fdr` count the neurons that pass the family-wise and the
+  the largest |r| of all neurons (Westfall-Young max-T). `null_scheme` says what was permuted: single rows, whole groups
+  of one size (and the rows within them, where the column varies there), or, where groups have no partners of their size,
+  rows within their group alone; that last threshold keeps whatever groups have in common, and is conservative. `n_fwer` and `n_fdr` count the neurons that pass the family-wise and the
   false-discovery threshold on discovery, `n_replicated` those of `n_fwer` that pass a max-T test among themselves
   on held-out examples too. `above` counts neurons at or above fixed levels of |r|, beside what the null gives.
 - `verdict`: of the ten strongest neurons of a rival explanation, how many follow it rather than the wanted one
-  (*shortcut*), the wanted one, or leave it open.
+  (*shortcut*), the wanted one, or leave it open; counted once per seed, one test per neuron and rival, uncorrected.
 - `stability` is the overlap (Jaccard, 0 to 1) of the ten best neurons between two seeds, `stability_chance` that of
   ten random ones; `_sd` columns are standard deviations over seeds.
-- `ablation_drop` is the accuracy lost without the ten neurons, `random_drop` that without ten random
-  ones.
+- **Causes**: `ablation_drop` is the held-out accuracy lost when the ten neurons are ablated (each at its mean, at prompt
+  tokens), `random_drop` the mean of the same for random sets matched per layer and by mean |activation|, `random_drop_sd`
+  their standard deviation, `causal_z` the distance between the two in it. A neuron that correlates and does nothing is a
+  *correlate*, not a skill neuron.
 - An empty number was not measured or is undefined; the note in `reason` says why.
 """
 

@@ -17,7 +17,7 @@ COUNTS = ("n_discovery", "n_heldout", "n_neurons")
 def empty_numbers(row: Mapping[str, Any], told: Mapping[str, str] | None = None) -> list[str]:
     """Return ``names: reason`` for the empty numbers of a row that has figures.
 
-    ``told`` are the cells' own reasons for an empty ``null``, ``interval`` and ``partial``.
+    ``told`` are the cells' own reasons for an empty ``null``, ``interval``, ``partial`` and ``causal``.
     """
     told = told or {}
     reasons = []
@@ -37,7 +37,7 @@ def empty_numbers(row: Mapping[str, Any], told: Mapping[str, str] | None = None)
     reasons += [f"{', '.join(empty)}: {why}" for why, empty in why_not.items() if empty]
     causal = _group(row, CAUSAL, "causal")
     if causal:
-        reasons.append(f"{', '.join(causal)}: not run")
+        reasons.append(f"{', '.join(causal)}: {told.get('causal') or 'not run'}")
     if row["stability"] is None:
         reasons.append("stability: one seed" if row["seeds"] == 1 else "stability: fewer than two rankings")
     return reasons

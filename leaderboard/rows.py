@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skillneurons.leaderboard.reasons import CAUSAL, INTERVALS, MEASURED, SPREAD, empty_numbers
+from skillneurons.leaderboard.reasons import CAUSAL, INTERVALS, MEASURED, NULL, SPREAD, empty_numbers
 from skillneurons.leaderboard.seeds import chance_overlap, interval_of_mean, overlap, sd
 from skillneurons.leaderboard.settings import differences, settings_of
 from skillneurons.results import Result, canonical_json
@@ -36,6 +36,7 @@ _FIGURES = (
     *("null95_r", "n_fwer", "n_fdr", "n_replicated"),
 )
 _TOP = 10
+_KINDS = {"null": NULL, "interval": INTERVALS, "partial": ("partial_r",), "causal": CAUSAL}
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def _parts(cell: Result) -> list[_Part]:
         column = cell.columns.get(name, {"status": "not_applicable", "reason": "the cell has no such column"})
         ours = ((cell.causal or {}).get("columns") or {}).get(name) or {}
         figures = {**column, **{figure: ours.get(figure) for figure in CAUSAL}}
+        figures["causal_reason"] = ours.get("reason") or (cell.causal or {}).get("error")
         parts.append(_Part(cell, name, column["status"], column.get("reason") or "", figures))
     return parts
 
@@ -115,19 +117,30 @@ def _row(group: list[_Part], variant: str) -> Row:
         row[f"accuracy_{name}"] = mean(cell.accuracy.get(name) for cell in cells if cell.status == "ok")
     for name in (*_FIGURES, *CAUSAL):
         row[name] = mean(part.figures.get(name) for part in ok)
+    told = {}
     if len(ok) > 1:  # the mean of the seeds' intervals is no interval: the resamples they share give one
-        row.update(zip(INTERVALS, interval_of_mean([part.figures.get("resamples") for part in ok]), strict=True))
-    row["shrinkage"] = _difference(row["top10_mean_r"], row["heldout_top10_r"])
+        low, high, told["interval"] = interval_of_mean(
+            [part.figures.get("resamples") for part in ok], [part.figures.get("resampled_groups") for part in ok]
+        )
+        row |= dict(zip(INTERVALS, (low, high), strict=True))
+    schemes = sorted({part.figures.get("null_scheme") or "" for part in ok} - {""})
+    if len(schemes) > 1:  # thresholds of two kinds have no mean
+        row |= dict.fromkeys(NULL)
+        told["null"] = f"the seeds have nulls of different kinds ({'; '.join(schemes)})"
+    row["shrinkage"] = mean(
+        _difference(part.figures.get("top10_mean_r"), part.figures.get("heldout_top10_r")) for part in ok
+    )
     for name in SPREAD:
         row[name] = sd(part.figures.get(name.removesuffix("_sd")) for part in ok)
-    row["stability"] = overlap([part.figures.get("top") or [] for part in ok], _TOP)
+    top = int(cells[0].config.get("attribution", {}).get("top_k", _TOP))
+    row["stability"] = overlap([part.figures.get("top") or [] for part in ok], top)
     if row["stability"] is not None and row["n_neurons"]:
-        row["stability_chance"] = chance_overlap(_TOP, row["n_neurons"])
-    row["null_scheme"] = "; ".join(sorted({part.figures.get("null_scheme") or "" for part in ok} - {""})) or None
+        row["stability_chance"] = chance_overlap(top, row["n_neurons"])
+    row["null_scheme"] = "; ".join(schemes) or None
     row["above"] = above_text([part.figures.get("above") or [] for part in ok])
     row["verdict"] = verdict_text([part.figures["shortcut"] for part in ok if part.figures.get("shortcut")])
     row["status"] = statuses.pop() if len(statuses) == 1 else "partial"
-    row["reason"] = "; ".join(_reasons(row, group, variant))
+    row["reason"] = "; ".join(_reasons(row, group, variant, told))
     row["keys"] = " ".join(sorted(cell.key for cell in cells))
     row["tuned_on"] = cells[0].task.get("tuned_on") or None
     row["graded_by"] = graded_by(cells[0])
@@ -147,7 +160,7 @@ def _encodable(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _reasons(row: Row, group: Sequence[_Part], variant: str) -> list[str]:
+def _reasons(row: Row, group: Sequence[_Part], variant: str, told_of_row: Mapping[str, str]) -> list[str]:
     reasons = []
     bad = [part for part in group if part.status != "ok"]
     told = {(part.status, part.reason) for part in bad}
@@ -161,6 +174,8 @@ def _reasons(row: Row, group: Sequence[_Part], variant: str) -> list[str]:
         ok = [part.figures for part in group if part.status == "ok"]
         kinds = ("partial", "null", "interval")
         why = {kind: "; ".join(sorted({one.get(f"{kind}_reason") or "" for one in ok} - {""})) for kind in kinds}
+        causal = sorted({one.get("causal_reason") or "" for one in ok} - {""})
+        why |= {"causal": "; ".join(causal), **{kind: text for kind, text in told_of_row.items() if text}}
         reasons += empty_numbers(row, why)
         reasons += _incomplete([part.figures for part in group if part.status == "ok"])
     return [*reasons, variant] if variant else reasons
@@ -169,7 +184,13 @@ def _reasons(row: Row, group: Sequence[_Part], variant: str) -> list[str]:
 def _incomplete(figures: Sequence[dict[str, Any]]) -> list[str]:
     """Return one line for every figure that only some of the seeds have."""
     counts = {name: sum(one.get(name) is not None for one in figures) for name in (*_FIGURES, *CAUSAL)}
-    return [f"{name}: {n} of {len(figures)} seeds" for name, n in counts.items() if 0 < n < len(figures)]
+    lines = []
+    for name, n in counts.items():
+        if 0 < n < len(figures):
+            kind = next((kind for kind, names in _KINDS.items() if name in names), "")
+            why = sorted({one.get(f"{kind}_reason") or "" for one in figures if one.get(name) is None} - {""})
+            lines.append(f"{name}: {n} of {len(figures)} seeds" + (f" ({'; '.join(why)})" if why else ""))
+    return lines
 
 
 def _bad(part: _Part) -> str:

@@ -15,13 +15,23 @@ LEVEL = 0.95
 UNIT = 1e-4  # resamples are whole multiples of it
 
 
-def interval_of_mean(texts: Sequence[str | None]) -> tuple[float | None, float | None]:
-    """Return the percentile interval of the mean over seeds, from one text of whole numbers per seed."""
-    rows = [[int(number) for number in text.split()] if text else [] for text in texts]
-    if not rows or not rows[0] or len({len(row) for row in rows}) != 1:
-        return None, None
-    means = sorted(math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
-    return UNIT * quantile(means, (1 - LEVEL) / 2), UNIT * quantile(means, (1 + LEVEL) / 2)
+def interval_of_mean(
+    texts: Sequence[str | None], drawn_from: Sequence[str | None] = ()
+) -> tuple[float | None, float | None, str]:
+    """Return the percentile interval of the mean over seeds and, where there is none, why.
+
+    One text of whole numbers (x: undefined) per seed; ``drawn_from`` says which groups each was drawn from.
+    """
+    rows = [[math.nan if number == "x" else float(number) for number in text.split()] if text else [] for text in texts]
+    if not all(rows):
+        return None, None, ""
+    if len({len(row) for row in rows}) != 1 or len(set(drawn_from)) > 1:
+        return None, None, "the seeds score different examples, so they share no resamples"
+    means = [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
+    known = sorted(mean for mean in means if not math.isnan(mean))
+    if len(known) < LEVEL * len(means):
+        return None, None, "undefined on more than 5 % of the resamples: too few groups have the value"
+    return UNIT * quantile(known, (1 - LEVEL) / 2), UNIT * quantile(known, (1 + LEVEL) / 2), ""
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

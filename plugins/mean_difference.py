@@ -3,8 +3,8 @@ r"""Mean difference: how many pooled standard deviations lie between the activat
     d[c, n] = (m1 - m0) / sqrt(((n1 - 1) s1^2 + (n0 - 1) s0^2) / (n1 + n0 - 2))
 
 for a column of 0 and 1 (Cohen's d). NaN for any other column, one class alone, or a neuron that is constant within
-both classes. Each class has its own sums about the first rows' means, merged by Chan's rule. With r the
-point-biserial correlation, d = r sqrt((N - 2) N / (n1 n0)) / sqrt(1 - r^2): the link of the linear form.
+both classes. It is taken from Pearson's sums: with r the point-biserial correlation,
+d = r sqrt((N - 2) N / (n1 n0)) / sqrt(1 - r^2), which is also the link of the linear form.
 """
 
 from __future__ import annotations
@@ -68,11 +68,14 @@ class MeanDifferenceAccumulator(Accumulator):
 
 
 def difference_of(r: Any, ones: Any, zeros: Any) -> Any:
-    """Return d for a point-biserial r and the sizes of the classes (NaN: not two classes); NaN where |r| = 1."""
+    """Return d for a point-biserial r and the sizes of the classes (NaN: not two classes).
+
+    NaN where 1 - r^2 is rounding (below 1e-12): nothing varies within the classes, and d is undefined.
+    """
     n = ones + zeros
     with np.errstate(invalid="ignore", divide="ignore"):
         d = r * np.sqrt((n - 2) * n / (ones * zeros)) / np.sqrt(1 - r**2)
-    return np.where(np.isfinite(d), d, np.nan)
+    return np.where(np.isfinite(d) & (1 - r**2 > 1e-12), d, np.nan)
 
 
 @sn.hookimpl

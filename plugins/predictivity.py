@@ -53,6 +53,11 @@ class PredictivityAccumulator(Accumulator):
     def merge(self, other: PredictivityAccumulator) -> PredictivityAccumulator:
         """Add the rows another accumulator has seen; both must have the same baseline."""
         self.check_same_size(other)
+        mine, theirs = self._baseline, other._baseline
+        if mine is not None and theirs is not None and not np.array_equal(mine, theirs):
+            raise sn.UserError(
+                "cannot merge predictivity of two baselines; take the mean activations of one split for both"
+            )
         self._classes.merge(other._classes)
         self._above += other._above
         if self._baseline is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -393,3 +395,10 @@ def test_accuracy_of_a_choice_is_balanced(qwen: sn.LanguageModel, parity: sn.Tas
     value, stderr = accuracy(encoded, outputs)
     assert value == pytest.approx(1 / 3)
     assert stderr == pytest.approx(math.sqrt((2 / 9) / 3) / 2)
+
+
+def test_input_last_with_a_prompt_is_refused(model_folder: Callable[[str], Path]) -> None:
+    lm = sn.load_model(str(model_folder("qwen2")))
+    prompt = initial_prompt(lm, 3)
+    with pytest.raises(sn.UserError, match="reads the input without any prompt, but a prompt is given"):
+        sn.attribute(lm, sn.get_task("arithmetic"), prompt=prompt, position="input_last")

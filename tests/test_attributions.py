@@ -150,3 +150,19 @@ def test_what_each_asks_of_the_harness() -> None:
     assert PredictivityAccumulator.baseline_split == "train"
     assert GradXActivationAccumulator.gradient and not hasattr(GradXActivationAccumulator, "linear_form")
     assert SpearmanAccumulator.t_distribution and not getattr(AurocAccumulator, "t_distribution", False)
+
+
+@pytest.mark.parametrize("size", [1, 7, 101])
+def test_perfect_separation_is_undefined_in_any_batching(size: int) -> None:
+    label = np.r_[np.zeros(50), np.ones(51)]
+    a = label[:, None] * np.array([0.1, 0.7, 1.3, 3.0, -2.1]) + np.array([1.0, 0.3, 17.0, 0.1, 5.0])
+    sums = MeanDifferenceAccumulator(5, 1)
+    for start in range(0, 101, size):
+        sums.update(a[start : start + size], label[start : start + size, None])
+    assert np.isnan(sums.result()).all()
+
+
+def test_predictivity_of_two_baselines_does_not_merge() -> None:
+    one, other = (made("predictivity", 1, 1, np.array([mean])) for mean in (0.0, 100.0))
+    with pytest.raises(sn.UserError, match="cannot merge predictivity of two baselines"):
+        one.merge(other)

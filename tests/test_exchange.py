@@ -41,13 +41,31 @@ def test_whole_groups_of_one_size_change_places_where_the_column_is_constant_in_
         assert (order < 36).sum() == 36 and set(order[:36]) == set(range(36))  # sizes do not mix
 
 
-def test_few_pairs_among_single_rows_move_as_they_are() -> None:
+def test_pairs_among_single_rows_stay_together_and_change_places_inside() -> None:
     sizes = [1] * 60 + [2] * 6
     values = np.random.default_rng(0).normal(size=72)
     drawn = exchange(values, groups_of(*sizes), 200, seed=1)
-    assert drawn.scheme == "whole groups"
+    assert drawn.scheme == "whole groups and rows within them"
     pairs = drawn.orders[:, 60:].reshape(200, 6, 2)
-    assert (pairs[..., 1] == pairs[..., 0] + 1).all()  # the second of a pair follows the first
+    assert (pairs // 2 == pairs[..., :1] // 2).all()  # both rows of a pair come from one pair
+    turned = pairs[..., 1] < pairs[..., 0]
+    assert 0.4 < turned.mean() < 0.6
+    assert all(sorted(order) == list(range(72)) for order in drawn.orders.tolist())
+
+
+def test_one_row_more_or_less_does_not_change_the_scheme() -> None:
+    schemes = set()
+    for odd in (0, 1, 29, 31, 60):
+        values = np.repeat(np.arange(60.0) % 2, 4)
+        values[: 4 * odd : 4] += 0.5
+        schemes.add(exchange(values, groups_of(*[4] * 60), 200, seed=0).scheme)
+    assert schemes == {"whole groups", "whole groups and rows within them"}
+
+
+def test_groups_of_different_sizes_that_vary_inside_keep_their_rows() -> None:
+    sizes = list(range(4, 16))
+    drawn = exchange(np.random.default_rng(0).normal(size=sum(sizes)), groups_of(*sizes), 200, seed=1)
+    assert drawn.scheme == "rows within groups"
 
 
 def test_too_few_arrangements_are_refused_with_their_number() -> None:

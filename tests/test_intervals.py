@@ -117,3 +117,22 @@ def test_large_offsets_cost_no_precision() -> None:
     one = bootstrap_effects(a, v, groups, PearsonAccumulator, n_resamples=50, seed=0)
     two = bootstrap_effects(a + 1e8, v + 1e8, groups, PearsonAccumulator, n_resamples=50, seed=0)
     np.testing.assert_allclose(one.resamples, two.resamples, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("high", [0.7, 1.0])
+def test_undefined_resamples_are_found_as_by_taking_each_anew(seed: int, high: float) -> None:
+    rng = np.random.default_rng(seed)
+    groups = [f"g{i // 5}" for i in range(150)]
+    values = np.zeros(150)
+    values[:10] = high  # two groups of thirty: some resamples have neither
+    a = rng.normal(3, 1, size=(150, 2))
+    a[:, 1] = np.where(np.arange(150) < 5, 2.0, 0.1)  # a neuron that differs in one group
+    fast = bootstrap_effects(a, values, groups, n_resamples=200, seed=seed)
+
+    class Anew(PearsonAccumulator):
+        pass
+
+    slow = bootstrap_effects(a, values, groups, Anew, n_resamples=200, seed=seed)
+    assert (np.isnan(fast.resamples) == np.isnan(slow.resamples)).all() and np.isnan(fast.resamples).any()
+    np.testing.assert_allclose(fast.low, slow.low, atol=1e-9)

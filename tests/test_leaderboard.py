@@ -14,7 +14,7 @@ from skillneurons.errors import ResultsError, UnknownNameError
 from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
 from skillneurons.leaderboard.formats import one_line, printed
 from skillneurons.leaderboard.rows import COLUMNS, make_rows
-from skillneurons.leaderboard.seeds import chance_overlap
+from skillneurons.leaderboard.seeds import chance_overlap, interval_of_mean
 from skillneurons.results import Result, ResultsFolder
 from skillneurons.splits import stable_hash
 
@@ -506,3 +506,31 @@ assert board_text(board) and not check_board(board, sys.argv[2])
 def test_that_loading_torch_would_be_seen(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("")
     assert loaded_by("import sys\nsys.path.insert(0, sys.argv[1])\nimport torch", tmp_path) == "['torch']"
+
+
+def test_an_interval_over_seeds_passes_over_few_undefined_resamples_and_needs_the_same_groups() -> None:
+    numbers = " ".join(str(n) for n in range(100))
+    low, high, why = interval_of_mean([numbers, "x " + " ".join(str(n) for n in range(1, 100))], ["a", "a"])
+    assert (low, high) == (pytest.approx(1e-4 * 3.45), pytest.approx(1e-4 * 96.55)) and why == ""
+    assert interval_of_mean([numbers, " ".join(["x"] * 6 + [numbers.split()[-1]] * 94)])[2] == (
+        "undefined on more than 5 % of the resamples: too few groups have the value"
+    )
+    assert interval_of_mean([numbers, numbers], ["a", "b"]) == (
+        None,
+        None,
+        "the seeds score different examples, so they share no resamples",
+    )
+
+
+def test_nulls_of_two_kinds_are_not_averaged(tmp_path: Path) -> None:
+    one, two = (
+        column(null95_r=r, n_fwer=3, n_fdr=4, n_replicated=2, null_scheme=scheme)
+        for r, scheme in ((0.2, "whole groups"), (0.7, "rows within groups"))
+    )
+    folder = save(
+        tmp_path / "runs",
+        [cell("s0", seed=0, columns={"confidence.p": one}), cell("s1", seed=1, columns={"confidence.p": two})],
+    )
+    (row,) = build_board([folder]).rows
+    assert (row["null95_r"], row["n_fwer"], row["n_replicated"]) == (None, None, None)
+    assert "null: the seeds have nulls of different kinds (rows within groups; whole groups)" in row["reason"]

@@ -39,11 +39,13 @@ def plain_null(a: np.ndarray, v: np.ndarray, groups: list[str], seed: int) -> tu
     return observed, np.array(largest)
 
 
-@pytest.mark.parametrize("scheme", ["rows", "rows within groups", "whole groups"])
+@pytest.mark.parametrize("scheme", ["rows", "rows within groups", "whole groups", "whole groups and rows within them"])
 def test_equals_a_plain_loop(scheme: str) -> None:
     rng = np.random.default_rng(2)
     a = rng.normal(size=(80, 1, 7)).astype(np.float32)
     groups = [str(i) for i in range(80)] if scheme == "rows" else [str(i // 4) for i in range(80)]
+    if scheme == "rows within groups":  # sizes 5 to 11 and 24: no group has a partner
+        groups = [str(i) for i, size in enumerate([*range(5, 12), 24]) for _ in range(size)]
     v = rng.normal(size=(80, 2))
     if scheme == "whole groups":
         v = np.repeat(v[:20], 4, axis=0)
@@ -225,3 +227,19 @@ def test_replication_is_one_sided_and_among_the_chosen_alone() -> None:
         a, np.ones(3), np.repeat([0.0, 1.0], 50), ["a"] * 50 + ["b"] * 50, form, n_permutations=B, seed=0
     )
     assert refused.n is None and refused.reason.startswith("heldout: 2 distinct arrangements of whole groups")
+
+
+def test_without_survivors_a_refusal_is_still_told() -> None:
+    values = np.repeat([0.0, 1.0], [4, 4])
+    groups = [str(i // 4) for i in range(8)]
+    found = replicated(
+        np.empty((8, 0), dtype=np.float32),
+        np.empty(0),
+        values,
+        groups,
+        PearsonAccumulator.linear_form,
+        n_permutations=99,
+        seed=0,
+    )
+    assert found.n is None
+    assert found.reason == "heldout: 2 distinct arrangements of whole groups of one size, fewer than 99 permutations"

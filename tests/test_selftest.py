@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import skillneurons as sn
 from skillneurons.cli import main
+from skillneurons.planting import plant_strengths
+from skillneurons.registry import load_registry
 from skillneurons.selftest import Calibration, calibrate, recover, report
 
 
@@ -38,6 +41,19 @@ def test_calibration_holds_and_the_wrong_null_does_not() -> None:
         text.startswith("ok: labels of single examples, rows permuted: ")
         and "\nfor comparison: labels shared by" in text
     )
+
+
+@pytest.mark.parametrize("permutations", [0, 18])
+def test_too_few_permutations_are_refused_before_anything_runs(permutations: int) -> None:
+    with pytest.raises(sn.UserError, match=f"at least 19 permutations, got {permutations}"):
+        recover("pocket", load_registry(), permutations=permutations)
+
+
+def test_more_planted_neurons_than_a_layer_has_are_spread_or_refused() -> None:
+    plant = plant_strengths(3, 8, [0.5, 0.7, 0.9], seed=0)
+    assert len(set(plant.neurons)) == 6
+    with pytest.raises(sn.UserError, match="18 neurons cannot be planted into 2 layers of 8"):
+        plant_strengths(2, 8, np.linspace(0.1, 0.9, 9).tolist())
 
 
 def test_a_wrong_rate_is_called_failed() -> None:

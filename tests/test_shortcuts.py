@@ -81,10 +81,23 @@ def test_what_cannot_be_decided_says_why() -> None:
     wanted, rival, groups = data()
     a = np.zeros((400, 1))
     assert report(a, wanted, wanted, groups)["reason"] == (
-        "0 held-out examples where the rival holds and the wanted does not: at least 10 are needed"
+        "0 held-out examples of 0 groups where the rival holds and the wanted does not: at least 10 of 5 groups are needed"
     )
     assert report(a, wanted, rival * 2, groups)["reason"] == "the explanations are not of 0 and 1"
-    assert report(a, wanted, rival, groups, n_resamples=0)["reason"].startswith("needs permutations and bootstrap")
+    assert report(a, wanted, rival, groups, n_resamples=0)["reason"].startswith("needs at least 19 permutations")
+    assert report(a, wanted, rival, groups, n_permutations=18)["reason"] == (
+        "needs at least 19 permutations and some bootstrap resamples (attribution.permutations, attribution.bootstrap), "
+        "got 18 and 300"
+    )
+    two = [f"g{i % 2}" for i in range(400)]
+    assert "of 2 groups where the rival holds" in report(a, wanted, rival, two)["reason"]
+
+
+def test_a_neuron_that_is_constant_or_the_wanted_itself_has_no_partial_r() -> None:
+    wanted, rival, groups = data()
+    a = np.stack([np.full(400, 0.1), 3 * wanted + 7], axis=1)
+    for row in report(a, wanted, rival, groups)["neurons"]:
+        assert np.isnan(row["partial_r"]) and np.isnan(row["p_partial"]) and row["verdict"] != "shortcut"
 
 
 def test_rows_without_either_column_are_left_out() -> None:

@@ -154,3 +154,21 @@ def test_overflowed_activations_are_refused() -> None:
 def test_merging_other_shapes_is_refused() -> None:
     with pytest.raises(sn.UserError, match="cannot merge accumulators of 1 x 1 and 2 x 1"):
         sn.PearsonAccumulator(1, 1).merge(sn.PearsonAccumulator(2, 1))
+
+
+def test_two_rows_are_too_few() -> None:
+    accumulator = sn.PearsonAccumulator(2, 1).update(np.array([[1.0, 2.0], [3.0, 1.0]]), np.array([[0.0], [1.0]]))
+    assert np.isnan(accumulator.result()).all()
+
+
+def test_the_last_place_of_float32_is_no_variance() -> None:
+    a = np.full((40, 1), 0.3, dtype=np.float32)
+    v = (np.arange(40) % 2).astype(np.float64)[:, None]
+    a[1::2] = np.nextafter(np.float32(0.3), np.float32(1))
+    assert np.isnan(sn.PearsonAccumulator(1, 1).update(a, v).result()).all()
+    assert np.isnan(sn.PearsonAccumulator.linear_form(a, v[:, 0]).x).all()
+    assert sn.PearsonAccumulator(1, 1).update(a.astype(np.float64), v).result() == pytest.approx(
+        1.0
+    )  # told apart there
+    merged = sn.PearsonAccumulator(1, 1).merge(sn.PearsonAccumulator(1, 1).update(a, v))
+    assert np.isnan(merged.result()).all()
