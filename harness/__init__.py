@@ -31,6 +31,8 @@ _EXPORTS = {
     "SoftPrompt": "prompt",
     "Task": "types",
     "UserError": "errors",
+    "ablate": "interventions",
+    "ablation_test": "causes",
     "attribute": "attribution",
     "choice_log_probs": "outputs",
     "get_attribution": "registry",
@@ -38,13 +40,18 @@ _EXPORTS = {
     "get_metric": "registry",
     "get_task": "registry",
     "hookimpl": "hookspecs",
+    "interactions": "causes",
     "load_config": "config",
     "load_model": "model",
     "load_registry": "registry",
+    "measure_reference": "reference",
     "resolve_model": "model_source",
     "run": "runner",
+    "skills_on_demand": "gating",
     "split_by_group": "splits",
     "stable_hash": "splits",
+    "steer": "interventions",
+    "steering_test": "causes",
     "tune_prompt": "tuning",
 }
 
@@ -69,6 +76,8 @@ __all__ = [
     "Task",
     "UserError",
     "__version__",
+    "ablate",
+    "ablation_test",
     "attribute",
     "choice_log_probs",
     "get_attribution",
@@ -76,18 +85,24 @@ __all__ = [
     "get_metric",
     "get_task",
     "hookimpl",
+    "interactions",
     "load_config",
     "load_model",
     "load_registry",
+    "measure_reference",
     "resolve_model",
     "run",
+    "skills_on_demand",
     "split_by_group",
     "stable_hash",
+    "steer",
+    "steering_test",
     "tune_prompt",
 ]
 
 if TYPE_CHECKING:
     from skillneurons.attribution import Attribution, attribute
+    from skillneurons.causes import ablation_test, interactions, steering_test
     from skillneurons.config import load_config
     from skillneurons.errors import (
         CellError,
@@ -98,11 +113,14 @@ if TYPE_CHECKING:
         ResultsError,
         UserError,
     )
+    from skillneurons.gating import skills_on_demand
     from skillneurons.hookspecs import hookimpl
+    from skillneurons.interventions import ablate, steer
     from skillneurons.model import LanguageModel, load_model
     from skillneurons.model_source import resolve_model
     from skillneurons.outputs import choice_log_probs
     from skillneurons.prompt import SoftPrompt
+    from skillneurons.reference import measure_reference
     from skillneurons.registry import get_attribution, get_grader, get_metric, get_task, load_registry
     from skillneurons.results import Result
     from skillneurons.runner import run

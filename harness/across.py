@@ -23,7 +23,7 @@ from skillneurons.effects import first_failure
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.gating import Skill, skills_on_demand
 from skillneurons.inputs import encode_examples
-from skillneurons.interactions import joint_ablation, overlaps
+from skillneurons.interaction import joint_ablation, overlaps
 from skillneurons.passes import read_scores
 from skillneurons.prompt import SoftPrompt
 from skillneurons.results import Result, content_key, write_json_atomic

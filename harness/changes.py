@@ -99,11 +99,12 @@ class StageEdits:
         for stage, length in stages:
             part = self._values(stage, neurons, amounts[change], example)
             parts.append(part if part.shape[1] == length else np.repeat(part, length, axis=1))
-        values = np.concatenate(parts, axis=1)
+        with np.errstate(over="ignore"):  # an amount beyond float32 becomes infinite, which the logits then tell
+            values = np.concatenate(parts, axis=1).astype(np.float32)
         device = self.lm.device
         return LayerEdit(
             neurons=torch.from_numpy(neurons % self.lm.d_ff).to(device),
-            values=torch.from_numpy(values.astype(np.float32)).to(device),
+            values=torch.from_numpy(values).to(device),
             add=self.mode == "steer",
             chosen=torch.from_numpy(chosen[change][:, None]).to(device),
         )

@@ -135,7 +135,9 @@ def _freedman_lane(
     left_a = standardised(residual)
     whole = ((a - a.mean(axis=0)) ** 2).sum(axis=0)
     flat = np.sqrt(whole / len(a)) <= CONSTANT * np.abs(a.mean(axis=0))
-    left_a[:, flat | ((residual**2).sum(axis=0) <= DETERMINED * whole)] = np.nan  # constant, or the wanted determines it
+    left_a[:, flat | ((residual**2).sum(axis=0) <= DETERMINED * whole)] = (
+        np.nan
+    )  # constant, or the wanted determines it
     left_v = v - basis @ (basis.T @ v)
     drawn = exchange(v, groups, n_permutations, seed)
     orders = np.concatenate([np.arange(len(v))[None], drawn.orders])
