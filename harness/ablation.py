@@ -152,7 +152,10 @@ def sets_of(
 
 @dataclass(frozen=True)
 class Single:
-    """What one neuron does: its ablation alone, beside single neurons of its layer and of like mean |activation|."""
+    """What one neuron does: its ablation alone, beside single neurons of its layer and of like mean |activation|.
+
+    ``steered`` maps factors (in sd, along the sign of r) to the metric's mean and the target's mean log-probability.
+    """
 
     layer: int
     neuron: int
@@ -161,6 +164,7 @@ class Single:
     high: float | None
     verdict: str
     outcomes: dict[str, Compared]
+    steered: Sequence[dict[str, float | None]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain types for a cell."""
@@ -172,15 +176,25 @@ def single_neurons(
     neurons: Sequence[int],
     column: str,
     *,
+    signs: Sequence[float] = (),
+    alphas: Sequence[float] = (),
     mode: str = "mean",
     controls: int = 20,
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[Single]:
-    """Ablate each neuron alone, beside up to ``controls`` others of its layer; one test per neuron, uncorrected."""
+    """Ablate each neuron alone, beside up to ``controls`` others of its layer; one test per neuron, uncorrected.
+
+    With ``signs`` (one per neuron) each is also steered alone, by every one of ``alphas``.
+    """
     d_ff = bed.lm.d_ff
     near = matched_singles(neurons, bed.reference.size, d_ff, controls)
     bed.behaviours([Change((n,), mode) for n in (*neurons, *(n for layer in sorted(near) for n in near[layer]))])
+    pushes = {
+        neuron: [(a, Change((neuron,), "steer", (a * float(np.sign(sign)),)) if a else Change()) for a in alphas]
+        for neuron, sign in zip(neurons, signs, strict=False)
+    }
+    bed.behaviours([change for one in pushes.values() for _, change in one])
     outcome = bed.outcome_of(column)
     found = []
     for neuron in neurons:
@@ -198,9 +212,18 @@ def single_neurons(
                 high=_finite(high),
                 verdict=verdict(mine, low, high, rest),
                 outcomes={name: compare(values[0], values[1:]) for name, values in effects.items()},
+                steered=[_steered(bed, column, alpha, change) for alpha, change in pushes.get(neuron, ())],
             )
         )
     return found
+
+
+def _steered(bed: Testbed, column: str, alpha: float, change: Change) -> dict[str, float | None]:
+    (seen,) = bed.behaviours([change])
+    values = seen.values[:, bed.columns.index(column)]
+    known = values[~np.isnan(values)]
+    metric = float(known.mean()) if len(known) else None
+    return {"alpha": alpha, "metric": metric, "log_prob": _finite(float(np.mean(seen.log_prob)))}
 
 
 def _finite(value: float) -> float | None:

@@ -23,6 +23,7 @@ from skillneurons.testbed import Testbed
 from skillneurons.types import Task
 
 TABLE_K = 10  # of the table's causal columns
+SINGLE_ALPHAS = (-2.0, 0.0, 2.0)  # a single neuron's steering
 FIGURES = ("ablation_drop", "random_drop", "random_drop_sd", "causal_z")
 
 
@@ -92,7 +93,10 @@ def _column(
         except SkillNeuronsError as error:
             found["steering"] = {"reason": first_failure(error)}
     if settings.cards:
-        singles = single_neurons(bed, ranked[: settings.cards], column, controls=settings.random_sets, **shared)
+        few = ranked[: settings.cards]
+        ends = [alpha for alpha in SINGLE_ALPHAS if settings.steering]
+        signs = [float(scores.flat[n]) for n in few]
+        singles = single_neurons(bed, few, column, signs=signs, alphas=ends, controls=settings.random_sets, **shared)
         found["neurons"] = [one.to_json() for one in singles]
     return found
 

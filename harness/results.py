@@ -185,7 +185,7 @@ def load_cell(path: Path) -> Result | DamagedCell:
 
 @dataclass(frozen=True, slots=True)
 class ResultsFolder:
-    """A runs folder: ``cells/``, ``prompts/``, ``passes/`` and, where several tasks were tested, ``across/`` under ``root``."""
+    """A runs folder: ``cells/``, ``prompts/``, ``passes/`` and, where causes were tested, ``cards/`` and ``across/`` under ``root``."""
 
     root: Path
 
@@ -203,6 +203,11 @@ class ResultsFolder:
     def passes(self) -> Path:
         """The folder of passes, one folder each."""
         return self.root / "passes"
+
+    @property
+    def cards(self) -> Path:
+        """The folder of what neuron cards need of the model, one file per cell."""
+        return self.root / "cards"
 
     @property
     def across(self) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skillneurons.errors import ResultsError, UnknownNameError, UserError, unknown_name
+from skillneurons.errors import ResultsError, UserError, unknown_name
+from skillneurons.neuron_card import card_lines, neuron_name
 from skillneurons.results import DamagedCell, Result, ResultsFolder
 
 
@@ -16,7 +17,7 @@ def show_cell(
     """Return the report of the cell whose key is, or begins with, ``key``.
 
     ``column`` chooses one column (with or without the metric's name); ``neuron`` (``L03.N0127``) shows
-    what that neuron scores on every column.
+    that neuron's card.
     """
     result = find_cell(ResultsFolder(Path(folder)), key)
     lines = _header(result)
@@ -25,9 +26,10 @@ def show_cell(
     lines += _score_lines(result)
     names = list(result.columns) if column is None else [_column(result, column)]
     if neuron is not None:
-        return "\n".join([*lines, "", *_neuron(Path(folder), result, neuron, names)])
+        return "\n".join([*lines, "", *card_lines(Path(folder), result, neuron, names)])
     for name in names:
-        lines += ["", *_column_lines(name, result.columns[name], top)]
+        tested = ((result.causal or {}).get("columns") or {}).get(name) or {}
+        lines += ["", *_column_lines(name, result.columns[name], top, tested)]
     return "\n".join(lines)
 
 
@@ -48,11 +50,6 @@ def find_cell(folder: ResultsFolder, key: str) -> Result:
     if isinstance(cell, DamagedCell):
         raise ResultsError(f"{cell.path}: {cell.reason}; delete the file and run again")
     return cell
-
-
-def neuron_name(layer: int, neuron: int) -> str:
-    """Return a neuron's printed name: ``L03.N0127``."""
-    return f"L{layer:02d}.N{neuron:04d}"
 
 
 def _header(result: Result) -> list[str]:
@@ -89,7 +86,7 @@ def _column(result: Result, column: str) -> str:
     raise unknown_name("column", name, result.columns)
 
 
-def _column_lines(name: str, figures: Mapping[str, Any], top: int) -> list[str]:
+def _column_lines(name: str, figures: Mapping[str, Any], top: int, causal: Mapping[str, Any]) -> list[str]:
     if figures["status"] != "ok":
         return [f"{name}: {figures['status']}: {figures['reason']}"]
     interval = _interval(figures.get("heldout_top10_r_low"), figures.get("heldout_top10_r_high"), ".3f")
@@ -107,7 +104,46 @@ def _column_lines(name: str, figures: Mapping[str, Any], top: int) -> list[str]:
         + (f"  at prompt token {r['position']}" if "position" in r else "")
         for r in rows
     ]
-    return [*lines, *_shortcut_lines(figures.get("shortcut"))]
+    return [*lines, *_shortcut_lines(figures.get("shortcut")), *_causal_lines(causal)]
+
+
+def _causal_lines(causal: Mapping[str, Any]) -> list[str]:
+    """Return the dose curve of ablations beside random sets, the steering curve, and each neuron's verdict."""
+    lines = [f"  causes: {causal['reason']}"] if causal.get("reason") and "doses" not in causal else []
+    for dose in causal.get("doses") or []:
+        if dose["outcomes"] is None:
+            lines.append(f"  ablation of {dose['k']}: {dose['reason']}")
+            continue
+        parts = [f"{name} {_compared(dose['outcomes'][name])}" for name in ("accuracy", "log_prob", "moved")]
+        verdict = f"{dose['verdict']} by {dose['outcome']}{_interval(dose['low'], dose['high'], '.3f')}"
+        lines.append(f"  ablation of {dose['k']}: {verdict}; " + "; ".join(parts))
+    curve = causal.get("steering") or {}
+    if "reason" in curve:
+        lines.append(f"  steering: {curve['reason']}")
+    elif curve:
+        lines.append(
+            f"  steering of ten: {curve['followed']} {curve['trend']} (p {_number(curve['p_rising'])} rising, "
+            f"{_number(curve['p_falling'])} falling)"
+        )
+        for i, alpha in enumerate(curve["alphas"]):
+            shown = (f"{name} {_number(curve[name][i])}" for name in ("metric", "log_prob", "accuracy", "neutral_loss"))
+            lines.append(f"    {alpha:+g} sd: " + ", ".join(shown))
+    for one in causal.get("neurons") or []:
+        outcome = one["outcomes"][one["outcome"]]
+        lines.append(
+            f"  {neuron_name(one['layer'], one['neuron'])} alone: {one['verdict']}: {one['outcome']} {_compared(outcome)}"
+        )
+    return lines
+
+
+def _compared(one: Mapping[str, Any]) -> str:
+    """Return an effect beside random sets."""
+    if one["random"] is None:
+        return _number(one["effect"])
+    return (
+        f"{_number(one['effect'], '.4f')} (random {_number(one['random'], '.4f')}, sd {_number(one['random_sd'], '.4f')}; "
+        f"z {_number(one['z'], '.1f')}, percentile {_number(one['percentile'], '.0f')}, p {_number(one['p'])})"
+    )
 
 
 def _null_lines(figures: Mapping[str, Any]) -> list[str]:
@@ -155,33 +191,6 @@ def _interval(low: float | None, high: float | None, form: str) -> str:
 
 def _p(value: float | None) -> str:
     return "" if value is None else f" p {value:.3f}"
-
-
-def _neuron(root: Path, result: Result, neuron: str, names: Sequence[str]) -> list[str]:
-    from skillneurons.passes import read_scores
-
-    layer, index = parse_neuron(neuron)
-    scores, heldout = read_scores(ResultsFolder(root), str(result.pass_))
-    lines = [f"{neuron_name(layer, index)}:"]
-    for name in names:
-        n_layers, d_ff = scores[name].shape
-        if layer >= n_layers or index >= d_ff:
-            raise UnknownNameError(
-                f"no neuron {neuron!r}: the model has layers L00 to L{n_layers - 1:02d} of neurons N0000 to N{d_ff - 1:04d}"
-            )
-        r, h = float(scores[name][layer, index]), float(heldout[name][layer, index])
-        lines.append(f"  {name}: r {r:+.3f}, heldout {h:+.3f}")
-    return lines
-
-
-def parse_neuron(name: str) -> tuple[int, int]:
-    """Return (layer, neuron) of a name such as ``L03.N0127``."""
-    import re
-
-    match = re.fullmatch(r"L(\d+)\.N(\d+)", name)
-    if not match:
-        raise UserError(f"{name!r} is no neuron; write layer and neuron as in L03.N0127")
-    return int(match[1]), int(match[2])
 
 
 def _number(value: float | None, form: str = ".3f") -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from skillneurons.attribution import Attribution, attribution_of
+from skillneurons.cards import make_cards
 from skillneurons.causal import causal_part, columns_to_test, spread
 from skillneurons.cell_columns import Beside, column_figures
 from skillneurons.effects import first_failure
@@ -27,6 +28,7 @@ from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.passes import write_pass
 from skillneurons.plan import PlannedCell, Unit, nuisances_of, rivals_of
 from skillneurons.prompt import SoftPrompt, initial_prompt
+from skillneurons.results import make_folder, write_json_atomic
 from skillneurons.run_context import RunContext
 from skillneurons.shortcuts import shortcut_report
 from skillneurons.testbed import Testbed, testbed
@@ -157,6 +159,7 @@ def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured:
     label = f"{unit.model} {unit.data.task.name} seed {unit.seed}: {cell.metric.name}: ablation and steering"
     with context.display.work(label, n) as step:
         try:
+            _save_cards(context, cell, measured, [name for name, reason in names.items() if not reason])
             return causal_part(
                 settings,
                 measured.bed(),
@@ -168,6 +171,18 @@ def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured:
         except SkillNeuronsError as error:  # the correlations of the cell stay, with this reason beside them
             reason = first_failure(error)
             return {"columns": {name: {"reason": why or reason} for name, why in names.items()}, "error": reason}
+
+
+def _save_cards(context: RunContext, cell: PlannedCell, measured: UnitResult, columns: Sequence[str]) -> None:
+    """Save what the cards of the strongest neurons need of the model."""
+    settings = context.config.causal
+    if not settings.cards or measured.bed is None:
+        return
+    replay = measured.bed().replay
+    site = context.config.attribution.site
+    cards = make_cards(replay.lm, replay.prompt, measured.attribution, columns, settings.cards, site=site)
+    make_folder(context.folder.cards)
+    write_json_atomic(context.folder.cards / f"{cell.key}.json", {"key": cell.key, **cards})
 
 
 def _tuned_pass(
