@@ -23,10 +23,10 @@ def show_cell(
     lines = _header(result)
     if result.status == "failed":
         return "\n".join([*lines, f"failed: {(result.error or {}).get('message', 'no reason was saved')}"])
-    lines += _score_lines(result)
     names = list(result.columns) if column is None else [_column(result, column)]
     if neuron is not None:
         return "\n".join([*lines, "", *card_lines(Path(folder), result, neuron, names)])
+    lines += _score_lines(result)
     for name in names:
         tested = ((result.causal or {}).get("columns") or {}).get(name) or {}
         lines += ["", *_column_lines(name, result.columns[name], top, tested)]
@@ -131,7 +131,7 @@ def _causal_lines(causal: Mapping[str, Any]) -> list[str]:
     for one in causal.get("neurons") or []:
         outcome = one["outcomes"][one["outcome"]]
         lines.append(
-            f"  {neuron_name(one['layer'], one['neuron'])} alone: {one['verdict']}: {one['outcome']} {_compared(outcome)}"
+            f"    {neuron_name(one['layer'], one['neuron'])} alone: {one['verdict']}: {one['outcome']} {_compared(outcome)}"
         )
     return lines
 
