@@ -89,7 +89,9 @@ def _column(
     if settings.steering and strongest:
         try:
             signs = [float(scores.flat[n]) for n in strongest]
-            found["steering"] = steering_curve(bed, strongest, signs, column, settings.steering).to_json()
+            found["steering"] = steering_curve(
+                bed, strongest, signs, column, settings.steering, settings.neutral_text
+            ).to_json()
         except SkillNeuronsError as error:
             found["steering"] = {"reason": first_failure(error)}
     if settings.cards:

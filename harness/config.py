@@ -100,7 +100,8 @@ class CausalSettings(Section):
     """Ablation and steering of the neurons found: which columns, how many neurons, against how many random sets.
 
     ``columns``: ``primary`` (one per metric), ``all``, or full names. ``examples`` of heldout are measured, ``generated``
-    of a task whose answers are written rather than chosen. ``steering`` lists factors in sd; ``cards`` is how many neurons
+    of a task whose answers are written rather than chosen. ``steering`` lists factors in sd, whose price is the loss of
+    ``neutral_text`` (english, pocket, or a file of one's own); ``cards`` is how many neurons
     of a column are tested one by one and get a card. ``across`` runs what concerns several tasks: specificity, interactions
     and skills on demand.
     """
@@ -113,6 +114,7 @@ class CausalSettings(Section):
     columns: Literal["primary", "all"] | list[str] = "primary"
     examples: Positive = 400
     generated: Positive = 100
+    neutral_text: str = "english"
     steering: list[float] = [-4.0, -2.0, -1.0, 1.0, 2.0, 4.0]
     cards: Annotated[int, Field(ge=0)] = 10
     across: bool = True

@@ -75,8 +75,7 @@ def _classes(v: Doubles) -> list[tuple[str, npt.NDArray[np.bool_]]]:
 
 
 def density_lines(density: Density, width: int = 60) -> list[str]:
-    """Return the curves as text, one line each on a common scale, and the ends of the grid."""
-    top = max((max(curve.density) for curve in density.curves if curve.density), default=0.0)
+    """Return the curves as text, one line each, as high as its own peak, and the ends of the grid."""
     name = max((len(curve.label) for curve in density.curves), default=0)
     lines = []
     for curve in density.curves:
@@ -84,7 +83,7 @@ def density_lines(density: Density, width: int = 60) -> list[str]:
             lines.append(f"{curve.label:>{name}}  {curve.reason}")
             continue
         at = np.linspace(0, len(curve.density) - 1, width)
-        heights = np.interp(at, np.arange(len(curve.density)), curve.density) / top
+        heights = np.interp(at, np.arange(len(curve.density)), curve.density) / max(curve.density)
         drawn = "".join(BLOCKS[math.ceil(float(h) * (len(BLOCKS) - 1) - 0.02)] for h in heights)
         lines.append(f"{curve.label:>{name}}  {drawn}  n {curve.n}")
     if density.grid:
@@ -94,16 +93,15 @@ def density_lines(density: Density, width: int = 60) -> list[str]:
 
 
 def density_svg(density: Density, title: str, width: int = 480, height: int = 260) -> str:
-    """Return the curves as a standalone SVG with axes, numbers and a legend; all text is escaped."""
-    left, right, top, bottom = 52, 14, 34, 42
-    peak = max((max(curve.density) for curve in density.curves if curve.density), default=1.0)
+    """Return the curves, each as high as its own peak, as a standalone SVG with axis and legend; all text is escaped."""
+    left, right, top, bottom = 24, 14, 34, 42
     first, last = (density.grid[0], density.grid[-1]) if density.grid else (0.0, 1.0)
 
     def x(value: float) -> float:
         return left + (value - first) / (last - first) * (width - left - right)
 
     def y(value: float) -> float:
-        return height - bottom - value / peak * (height - top - bottom)
+        return height - bottom - value * (height - top - bottom)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -114,21 +112,23 @@ def density_svg(density: Density, title: str, width: int = 480, height: int = 26
     for value in _ticks(first, last):
         parts.append(f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{top}" y2="{height - bottom}" stroke="#eee"/>')
         parts.append(_label(x(value), height - bottom + 14, f"{value:g}", "middle"))
-    for value in _ticks(0.0, peak, 4):
-        parts.append(_label(left - 6, y(value) + 4, f"{value:g}", "end"))
     parts.append(
         f'<path d="M{left} {top}V{height - bottom}H{width - right}" fill="none" stroke="#555" stroke-width="1"/>'
     )
     for i, curve in enumerate(density.curves):
         colour = COLOURS[i % len(COLOURS)]
         if curve.density:
-            line = " ".join(f"{x(g):.1f},{y(d):.1f}" for g, d in zip(density.grid, curve.density, strict=True))
+            line = " ".join(f"{x(g):.1f},{y(d):.1f}" for g, d in zip(density.grid, _to_peak(curve), strict=True))
             parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         text = f"{curve.label} (n {curve.n})" + (f": {curve.reason}" if curve.reason else "")
         parts.append(f'<rect x="{width - 150}" y="{top + 16 * i}" width="10" height="10" fill="{colour}"/>')
         parts.append(_label(width - 136, top + 9 + 16 * i, text, "start"))
-    parts.append(_label((left + width - right) / 2, height - 8, "activation", "middle"))
+    parts.append(_label((left + width - right) / 2, height - 8, "activation (each curve to its own peak)", "middle"))
     return "\n".join([*parts, "</svg>\n"])
+
+
+def _to_peak(curve: Curve) -> list[float]:
+    return [value / max(curve.density) for value in curve.density]
 
 
 def _label(x: float, y: float, text: str, anchor: str) -> str:

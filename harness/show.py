@@ -131,7 +131,7 @@ def _causal_lines(causal: Mapping[str, Any]) -> list[str]:
     for one in causal.get("neurons") or []:
         outcome = one["outcomes"][one["outcome"]]
         lines.append(
-            f"    {neuron_name(one['layer'], one['neuron'])} alone: {one['verdict']}: {one['outcome']} {_compared(outcome)}"
+            f"  alone {neuron_name(one['layer'], one['neuron'])}: {one['verdict']}: {one['outcome']} {_compared(outcome)}"
         )
     return lines
 

@@ -5,7 +5,8 @@
 over a sweep of alpha through zero. The dose curve is the mean of the metric (of the target's log-probability for an
 external label, which no change can move). Trend: Page's test for ordered alternatives over the groups' means, in
 both directions; ``rising`` or ``falling`` at p <= 0.05. The price is the language-model loss (nats per token) of
-neutral text whose every position is pushed by the same amounts.
+neutral text whose every position is pushed by the same amounts. Neutral text is a file of lines: plain ones, or a
+context, a tab and a continuation, of which the continuation alone is scored (for a model that learned only to answer).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from skillneurons.model import LanguageModel
 from skillneurons.testbed import Testbed
 
 ALPHA = 0.05
+NEUTRAL = ("english", "pocket")
 MOST_GROUPS = 1000  # rows of the trend test
 
 Doubles = npt.NDArray[np.float64]
@@ -54,9 +56,17 @@ class SteeringCurve:
 
 
 def steering_curve(
-    bed: Testbed, neurons: Sequence[int], signs: Sequence[float], column: str, alphas: Sequence[float]
+    bed: Testbed,
+    neurons: Sequence[int],
+    signs: Sequence[float],
+    column: str,
+    alphas: Sequence[float],
+    neutral: str = "english",
 ) -> SteeringCurve:
-    """Steer a set of neurons (flat indices) along ``signs`` by every alpha; 0 is added where it is missing."""
+    """Steer a set of neurons (flat indices) along ``signs`` by every alpha; 0 is added where it is missing.
+
+    ``neutral`` is ``english``, ``pocket`` or the path of a file of neutral text.
+    """
     if not all(math.isfinite(alpha) for alpha in alphas):
         raise UserError(f"causal.steering {list(alphas)}: every factor must be finite")
     sweep = sorted({0.0, *map(float, alphas)})
@@ -77,7 +87,7 @@ def steering_curve(
         metric=tuple(_mean(one.values[:, index]) for one in seen),
         log_prob=tuple(_mean(one.log_prob) for one in seen),
         accuracy=tuple(_finite(one.accuracy) for one in seen),
-        neutral_loss=tuple(neutral_loss(bed.lm, flat, np.array(pushes[a]) * sd[list(flat)]) for a in sweep),
+        neutral_loss=tuple(neutral_loss(bed.lm, flat, np.array(pushes[a]) * sd[list(flat)], neutral) for a in sweep),
         followed=followed,
         trend=_trend(rising, falling),
         p_rising=_finite(rising),
@@ -107,7 +117,7 @@ def _trend(rising: float, falling: float) -> str:
 
 
 @torch.inference_mode()
-def neutral_loss(lm: LanguageModel, neurons: Sequence[int], amounts: Doubles) -> float:
+def neutral_loss(lm: LanguageModel, neurons: Sequence[int], amounts: Doubles, neutral: str = "english") -> float:
     """Return the loss (nats per token) of neutral text with ``amounts`` added to the neurons at every position."""
     edits: dict[int, LayerEdit] = {}
     flat = np.asarray(neurons, dtype=np.int64)
@@ -120,17 +130,33 @@ def neutral_loss(lm: LanguageModel, neurons: Sequence[int], amounts: Doubles) ->
         )
     total, count = 0.0, 0
     with Intervention(lm, edits):
-        for line in neutral_text():
-            ids = torch.tensor([lm.encode(line)[: lm.context_length]], device=lm.device)
+        for context, continuation in neutral_text(neutral):
+            first = lm.encode(context)
+            tail = lm.encode_answer(continuation)
+            ids = torch.tensor([[*first, *tail][: lm.context_length]], device=lm.device)
             logits = lm.model(input_ids=ids).logits[:, :-1].float().log_softmax(-1)
-            total -= float(logits.gather(2, ids[:, 1:, None]).double().sum())
-            count += ids.shape[1] - 1
+            known = logits.gather(2, ids[:, 1:, None])[0, :, 0].double()
+            scored = known[len(first) - 1 :] if tail else known
+            total, count = total - float(scored.sum()), count + len(scored)
     return total / count
 
 
-def neutral_text() -> list[str]:
-    """Return the lines of neutral text: plain sentences that ask for none of the skills."""
-    return (Path(__file__).parent / "configs" / "neutral.txt").read_text("utf-8").splitlines()
+def neutral_text(name: str) -> list[tuple[str, str]]:
+    """Return (context, continuation) of each line; the continuation of a plain line is empty.
+
+    Raise UserError for a file that cannot be read or holds nothing.
+    """
+    path = Path(__file__).parent / "configs" / f"neutral_{name}.txt" if name in NEUTRAL else Path(name)
+    try:
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"causal.neutral_text {name!r}: cannot be read ({error}); give a text file, or one of {', '.join(NEUTRAL)}"
+        ) from error
+    if not lines:
+        raise UserError(f"causal.neutral_text {name!r}: the file holds no line")
+    parts = [line.partition("\t") for line in lines]
+    return [(context, continuation) for context, _, continuation in parts]
 
 
 def _mean(values: Doubles) -> float | None:

@@ -7,13 +7,14 @@ left out; the others go on.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skillneurons.errors import ResultsError, unknown_name
 from skillneurons.leaderboard.accuracies import make_accuracies
+from skillneurons.leaderboard.causes import causes_lines, causes_text, read_across
 from skillneurons.leaderboard.formats import csv_bytes, parquet_bytes
 from skillneurons.leaderboard.markdown import markdown_text
 from skillneurons.leaderboard.rows import Row, make_rows
@@ -30,7 +31,8 @@ class Board:
 
     ``accuracies`` has one entry per model and task. ``problems`` are for the person at the
     terminal (they name files by their path); ``left_out`` says the same without folders, for the
-    page. ``notes`` name the tasks and metrics whose rows must not be compared.
+    page. ``notes`` name the tasks and metrics whose rows must not be compared. ``causes`` are, by (model, revision), the
+    lines about causes, and ``tested`` a short text of them.
     """
 
     rows: list[Row]
@@ -38,11 +40,14 @@ class Board:
     problems: list[str]
     notes: list[str]
     left_out: list[str]
+    causes: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
+    tested: str = ""
 
 
 def build_board(dirs: Sequence[Path | str]) -> Board:
     """Read every cell under the runs folders; raise ResultsError where a folder is missing."""
     cells: dict[str, Result] = {}
+    across: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
     left_out: set[str] = set()
     for folder in map(Path, dirs):
@@ -55,8 +60,23 @@ def build_board(dirs: Sequence[Path | str]) -> Board:
                 left_out.add(f"cells/{path.name}: {reason}")
         if not found:
             problems.append(f"{folder} holds no cells; run `skillneurons run -o {folder}` first")
+        for path in sorted(ResultsFolder(folder).across.glob("*.json")):
+            one, reason = read_across(path)
+            if one is None:
+                problems.append(f"{path} is left out: {reason}")
+                left_out.add(f"across/{path.name}: {reason}")
+            else:
+                across[str(one["key"])] = one
     kept = list(cells.values())
-    return Board(make_rows(kept), make_accuracies(kept), problems, comparability(kept), sorted(left_out))
+    causes = {}
+    for model in sorted({(cell.model["name"], cell.model["revision"] or "") for cell in kept}):
+        own = [cell for cell in kept if (cell.model["name"], cell.model["revision"] or "") == model]
+        # a comparison counts where all its cells are here: others were measured on what is now another cell
+        keys = {cell.key for cell in own}
+        beside = [one for _, one in sorted(across.items()) if set(one["cells"]) <= keys]
+        causes[model] = causes_lines(own, beside)
+    rows, notes = make_rows(kept), comparability(kept)
+    return Board(rows, make_accuracies(kept), problems, notes, sorted(left_out), causes, causes_text(kept))
 
 
 def _folder(path: Path) -> ResultsFolder:
@@ -82,7 +102,7 @@ def render(board: Board, name: str) -> bytes:
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     if name == "md":
-        text = markdown_text(board.rows, board.accuracies, board.notes, board.left_out)
+        text = markdown_text(board.rows, board.accuracies, board.notes, board.left_out, board.causes)
         return text.encode("utf-8", "backslashreplace")
     return csv_bytes(board.rows) if name == "csv" else parquet_bytes(board.rows)
 
@@ -122,4 +142,4 @@ def _diff(path: Path, committed: bytes, fresh: bytes) -> str:
 
 def board_text(board: Board, width: int | None = None) -> str:
     """Return the most telling columns as text tables, one per model, then the notes."""
-    return "\n\n".join([terminal_text(board.rows, width), *board.notes])
+    return "\n\n".join([terminal_text(board.rows, width), *([board.tested] if board.tested else []), *board.notes])

@@ -54,6 +54,7 @@ def markdown_text(
     accuracies: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
     left_out: Sequence[str],
+    causes: Mapping[tuple[str, str], Sequence[str]] | None = None,
 ) -> str:
     """Return ``board.md``; every reason stands once, below the table whose rows refer to it."""
     lines = _HEADER.splitlines()
@@ -63,6 +64,8 @@ def markdown_text(
         own = [entry for entry in accuracies if (entry["model"], entry["revision"] or "") == (model, revision)]
         if own:
             lines += [*(line for entry in own for line in _accuracy_lines(entry)), ""]
+        told = (causes or {}).get((model, revision), ())
+        lines += [*told, "### All columns", ""] if told else []
         lines += _section([row for row in rows if (row["model"], row["revision"] or "") == (model, revision)])
     if not rows:
         lines += ["", "No finished cells."]

@@ -291,14 +291,33 @@ def test_neutral_text_is_there_and_its_loss_is_the_plain_models(planted: tuple) 
     import torch
 
     lm, _, _ = planted
-    assert len(neutral_text()) >= 10
+    assert len(neutral_text("english")) >= 10
     total, count = 0.0, 0
     with torch.no_grad():
-        for line in neutral_text():
+        for line, _ in neutral_text("english"):
             ids = torch.tensor([lm.encode(line)])
             loss = lm.model(input_ids=ids, labels=ids).loss
             total, count = total + float(loss) * (ids.shape[1] - 1), count + ids.shape[1] - 1
     assert neutral_loss(lm, [], np.empty(0)) == pytest.approx(total / count, abs=1e-4)
+
+
+def test_a_continuation_alone_is_scored_and_a_file_is_refused_with_its_reason(planted: tuple, tmp_path: Path) -> None:
+    import torch
+
+    lm, _, _ = planted
+    own = tmp_path / "mine.txt"
+    own.write_text("The sky is\t blue today\n\n")
+    first, tail = lm.encode("The sky is"), lm.encode_answer(" blue today")
+    with torch.no_grad():
+        log_probs = lm.model(input_ids=torch.tensor([first + tail])).logits[0].log_softmax(-1)
+    expected = -np.mean([float(log_probs[len(first) - 1 + i, token]) for i, token in enumerate(tail)])
+    assert neutral_loss(lm, [], np.empty(0), str(own)) == pytest.approx(expected, abs=1e-4)
+    assert all(continuation for _, continuation in neutral_text("pocket"))
+    own.write_text("\n")
+    with pytest.raises(sn.UserError, match="the file holds no line"):
+        neutral_text(str(own))
+    with pytest.raises(sn.UserError, match="cannot be read .*; give a text file, or one of english, pocket"):
+        neutral_text(str(tmp_path / "none.txt"))
 
 
 def test_the_planted_model_is_saved_as_any_other(tmp_path: Path) -> None:

@@ -35,7 +35,20 @@ def register_tasks(register):
 def register_metrics(register):
     register(sn.Metric("thousands", lambda example, output: float(int(example.prompt.split()[1]) // 100)))
 """
-FAST = ["--limit", "24", "--set", "prompt.steps=3", "--set", "prompt.num_virtual_tokens=3", "--device", "cpu"]
+FAST = [
+    "--limit",
+    "24",
+    "--set",
+    "causal.random_sets=2",
+    "--set",
+    "causal.k=[2, 10]",
+    "--set",
+    "prompt.steps=3",
+    "--set",
+    "prompt.num_virtual_tokens=3",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture

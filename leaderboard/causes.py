@@ -1,0 +1,276 @@
+"""What was found about causes, as tables: doses, steering, neurons, specificity, interactions, skills on demand.
+
+Figures are means over the prompt seeds that have them; verdicts are counted. What concerns several tasks stands in
+``across/*.json`` beside the cells; a file that cannot be read is named and left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skillneurons.leaderboard.formats import one_line
+from skillneurons.leaderboard.rows import mean
+from skillneurons.results import Result
+
+SCHEMA_VERSION = 1
+OUTCOMES = ("accuracy", "log_prob", "moved")
+NEEDED = ("key", "model", "revision", "seed", "cells", "tasks", "columns", "specificity", "interactions")
+VERDICTS = ("cause", "correlate", "undecided")
+
+
+def read_across(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """Return what a file says about several tasks, or None and why it cannot be read."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        return None, f"it is not valid JSON ({error})"
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        return None, "it was written by another version of skillneurons"
+    missing = [name for name in NEEDED if name not in data]
+    return (None, f"{missing[0]} is missing") if missing else (data, "")
+
+
+def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the Markdown lines about causes of one model; nothing where nothing was tested."""
+    tested = _tested(cells)
+    if not tested:
+        return []
+    lines = [
+        "### Causes",
+        "",
+        "Neurons chosen on discovery are ablated at prompt tokens and measured on held-out examples, beside random sets of "
+        "as many neurons of the same layers and of like mean |activation|. `accuracy`: what it loses; `log_prob`: nats that "
+        "the right answer loses; `moved`: how far the column's values move, in their sd (an external label cannot move). "
+        "Each with the mean of the random sets in brackets. `percentile` among them and the verdict are about one outcome: "
+        "`moved`, or `log_prob` for a label. *cause*: more than 95 % of random sets and above 0 by its interval; "
+        "*correlate*: by its interval no more than random sets do.",
+        "",
+        *_table(
+            ("task", "column", "K", *OUTCOMES, "percentile", "verdict (seeds)", "neurons one by one"),
+            _dose_rows(tested),
+        ),
+    ]
+    steering = _steering_rows(tested)
+    if steering:
+        alphas = steering[0][1]
+        same = [row for row, theirs in steering if theirs == alphas]
+        lines += [
+            "",
+            "**Steering**: the ten strongest pushed by alpha sd along their correlation; the mean of the column (of log p of the "
+            "right answer for a label), the trend by seed, and the loss of neutral text (nats per token) at both ends.",
+            "",
+            *_table(("task", "column", "follows", *(f"{a:+g}" for a in alphas), "trend", "neutral text"), same),
+        ]
+    for part in (_specificity, _interactions, _on_demand):
+        lines += part(across)
+    return [*lines, ""]
+
+
+def _tested(cells: Sequence[Result]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    """Return the tested columns by (task, column), one part per seed, seeds in order."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for cell in sorted(cells, key=lambda one: (one.task["name"], one.seed, one.key)):
+        for column, figures in ((cell.causal or {}).get("columns") or {}).items():
+            if figures.get("doses"):
+                found.setdefault((cell.task["name"], column), []).append(figures)
+    return dict(sorted(found.items()))
+
+
+def _dose_rows(tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
+    rows = []
+    for (task, column), parts in tested.items():
+        ks = sorted({dose["k"] for part in parts for dose in part["doses"]})
+        for k in ks:
+            doses = [dose for part in parts for dose in part["doses"] if dose["k"] == k]
+            done = [dose for dose in doses if dose["outcomes"]]
+            if not done:
+                reasons = "; ".join(sorted({dose["reason"] for dose in doses}))
+                rows.append((task, f"`{column}`", str(k), "", "", "", "", reasons, ""))
+                continue
+            figures = [_beside([dose["outcomes"][name] for dose in done], name) for name in OUTCOMES]
+            judged = mean(dose["outcomes"][dose["outcome"]]["percentile"] for dose in done)
+            singles = [one["verdict"] for part in parts for one in part.get("neurons") or []] if k == ks[0] else []
+            rows.append(
+                (
+                    task,
+                    f"`{column}`",
+                    str(k),
+                    *figures,
+                    _number(judged, 0),
+                    _counted([dose["verdict"] for dose in done]),
+                    _counted(singles),
+                )
+            )
+    return rows
+
+
+def _beside(outcomes: Sequence[Mapping[str, Any]], name: str) -> str:
+    effect, random = (mean(one[part] for one in outcomes) for part in ("effect", "random"))
+    if effect is None or (name == "moved" and effect == 0 and not random):
+        return "-"
+    return f"{_number(effect)} ({_number(random)})"
+
+
+def _counted(verdicts: Sequence[str]) -> str:
+    return ", ".join(f"{name} {verdicts.count(name)}" for name in VERDICTS if name in verdicts)
+
+
+def _steering_rows(
+    tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
+) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
+    rows = []
+    for (task, column), parts in tested.items():
+        curves = [part["steering"] for part in parts if (part.get("steering") or {}).get("alphas")]
+        if not curves:
+            continue
+        alphas = tuple(curves[0]["alphas"])
+        followed = curves[0]["followed"]
+        alike = [curve for curve in curves if tuple(curve["alphas"]) == alphas and curve["followed"] == followed]
+        values = [_number(mean(curve[followed][i] for curve in alike)) for i in range(len(alphas))]
+        trends = [curve["trend"] for curve in alike]
+        trend = ", ".join(f"{name} {trends.count(name)}" for name in ("rising", "falling", "none") if name in trends)
+        losses = [_number(mean(c["neutral_loss"][i] for c in alike), 2) for i in (0, alphas.index(0.0), -1)]
+        rows.append(((task, f"`{column}`", followed, *values, trend, " / ".join(losses)), alphas))
+    return rows
+
+
+def _specificity(across: Sequence[Mapping[str, Any]]) -> list[str]:
+    tasks, entries = _tasks(across), [entry for one in across for entry in one["specificity"]]
+    if not entries:
+        return []
+
+    def cell(row: str, column: str) -> str:
+        own = [e for e in entries if (e["set"], e["on"]) == (row, column) and e.get("log_prob")]
+        if not own:
+            return next((one_line(e["reason"]) for e in entries if (e["set"], e["on"]) == (row, column)), "")
+        parts = [_beside([e[name] for e in own], name) for name in ("accuracy", "log_prob")]
+        return f"{parts[0]}; {parts[1]}; {_number(mean(e['log_prob']['percentile'] for e in own), 0)}"
+
+    return [
+        "",
+        "**Specificity**: the ten neurons of a task (row) ablated at the prompt of every task (column): accuracy lost; nats "
+        "that the right answer loses; its percentile among random sets.",
+        "",
+        *_table(("neurons of", *(f"on {t}" for t in tasks)), [(t, *(cell(t, u) for u in tasks)) for t in tasks]),
+    ]
+
+
+def _interactions(across: Sequence[Mapping[str, Any]]) -> list[str]:
+    tasks = _tasks(across)
+    between = [one["interactions"]["between"] for one in across]
+    if not between:
+        return []
+
+    def shared(a: str, b: str) -> str:
+        own = [o for one in between for o in one["overlaps"] if {o["first"], o["second"]} == {a, b}]
+        if not own:
+            return "-"
+        return f"{_number(mean(o['shared'] for o in own), 1)} ({_number(own[0]['chance'], 2)})"
+
+    def joint(a: str, b: str) -> str:
+        own = [j for one in between for j in one["joints"].get(a, []) if {j["first"], j["second"]} == {a, b}]
+        if not own:
+            return "-"
+        kinds = [j["kind"] for j in own]
+        told = ", ".join(f"{name} {kinds.count(name)}" for name in dict.fromkeys(kinds))
+        return f"{_number(mean(j['excess'] for j in own))} ({told})"
+
+    lines = [
+        "",
+        "**Interactions between tasks**: neurons that two tasks' sets of ten share, with what chance gives in brackets; "
+        "and, measured on the row's task, how much more nats are lost without both sets than without each (the sum).",
+        "",
+        *_pairs("shared with", tasks, shared),
+        "",
+        *_pairs("excess, on", tasks, joint),
+    ]
+    rows = []
+    for task in tasks:
+        within = [one["interactions"]["within"].get(task) or {} for one in across]
+        names = dict.fromkeys((o["first"], o["second"]) for one in within for o in one.get("overlaps", []))
+        for first, second in names:
+            pair = {first, second}
+            overlaps = [o for one in within for o in one["overlaps"] if {o["first"], o["second"]} == pair]
+            joints = [j for one in within for j in one["joints"] if {j["first"], j["second"]} == pair]
+            kinds = [j["kind"] for j in joints]
+            rows.append(
+                (
+                    task,
+                    f"`{first}` and `{second}`",
+                    f"{_number(mean(o['shared'] for o in overlaps), 1)} ({_number(overlaps[0]['chance'], 2)})",
+                    *(_number(mean(j[f"effect_{name}"] for j in joints)) for name in ("first", "second", "both")),
+                    _number(mean(j["excess"] for j in joints)),
+                    ", ".join(f"{name} {kinds.count(name)}" for name in dict.fromkeys(kinds)),
+                )
+            )
+    if rows:
+        lines += ["", "**Interactions within a task**, of the sets of its columns; nats lost on that task.", ""]
+        lines += _table(("task", "sets", "shared (chance)", "first", "second", "both", "excess", "by interval"), rows)
+    return lines
+
+
+def _on_demand(across: Sequence[Mapping[str, Any]]) -> list[str]:
+    tasks = _tasks(across)
+    found = [one["on_demand"] for one in across if (one.get("on_demand") or {}).get("policies")]
+    if not found:
+        return []
+    names = [*tasks, "mean"]
+    right = tuple(_number(mean(one["recognised"].get(name) for one in found)) for name in names)
+    policies = list(dict.fromkeys(policy for one in found for policy in one["policies"]))
+    order = [
+        "never",
+        *(p for p in policies if p.startswith("always")),
+        "gate",
+        "oracle",
+        "gate + boost",
+        "oracle + boost",
+    ]
+    rows = [
+        (p, *(_number(mean(one["policies"].get(p, {}).get(name) for one in found)) for name in names))
+        for p in order
+        if p in policies
+    ]
+    return [
+        "",
+        "**Skills on demand**: a gate reads the input, recognises the skill and switches on its prompt (*boost*: and pushes its "
+        f"ten neurons by {found[0]['alpha']:g} sd); accuracy on held-out inputs of every task, beside no prompt, one prompt for all, "
+        "and the right one known.",
+        "",
+        *_table(("policy", *names), [("the gate is right", *right), *rows]),
+    ]
+
+
+def _pairs(corner: str, names: Sequence[str], cell: Callable[[str, str], str]) -> list[str]:
+    return _table((corner, *names), [(a, *("-" if a == b else cell(a, b) for b in names)) for a in names])
+
+
+def _tasks(across: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({task for one in across for task in one["tasks"]})
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
+    return [*lines, *("| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)]
+
+
+def _number(value: float | None, decimals: int = 3) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def causes_text(cells: Sequence[Result]) -> str:
+    """Return a short table for a terminal: the tested columns, their doses and verdicts."""
+    from tabulate import tabulate
+
+    rows = [tuple(cell.strip("`") for cell in row[:8]) for row in _dose_rows(_tested(cells))]
+    if not rows:
+        return ""
+    headers = ("task", "column", "K", "accuracy lost", "nats lost", "moved, sd", "percentile", "verdict (seeds)")
+    return "ablation at prompt tokens, held out (random sets in brackets):\n\n" + tabulate(
+        rows, headers=headers, tablefmt="github", disable_numparse=True
+    )
