@@ -149,6 +149,7 @@ def _mean_of(
     return mean
 
 
-def first_failure(error: SkillNeuronsError) -> str:
-    """Return the one line of an error that a cell keeps."""
-    return " ".join(str(error).split())
+def first_failure(error: Exception) -> str:
+    """Return the one line of an error that a cell keeps; an error of nobody's making is named by its type."""
+    told = " ".join(str(error).split())
+    return told if isinstance(error, SkillNeuronsError) else f"{type(error).__name__}: {told}"

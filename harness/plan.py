@@ -16,6 +16,7 @@ from skillneurons.config import Config
 from skillneurons.errors import SkillNeuronsError, UserError
 from skillneurons.examples import data_hash, load_splits
 from skillneurons.model_source import resolve_model
+from skillneurons.neutral import neutral_hash
 from skillneurons.registry import Registry
 from skillneurons.results import ResultsFolder, content_key
 from skillneurons.task_setup import set_up
@@ -166,6 +167,8 @@ def _unit(
         "statistic": {"name": statistic, "source_hash": registry.source_hash("attribution", statistic)},
         "support": {one.name: registry.source_hash("metric", one.name) for one in support},
     }
+    if config.causal.enabled:
+        content_of_figures["neutral_text"] = {"hash": neutral_hash(config.causal.neutral_text)}
     cells = []
     for metric in metrics:
         columns = metric.columns_for(data.task)

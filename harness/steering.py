@@ -5,8 +5,7 @@
 over a sweep of alpha through zero. The dose curve is the mean of the metric (of the target's log-probability for an
 external label, which no change can move). Trend: Page's test for ordered alternatives over the groups' means, in
 both directions; ``rising`` or ``falling`` at p <= 0.05. The price is the language-model loss (nats per token) of
-neutral text whose every position is pushed by the same amounts. Neutral text is a file of lines: plain ones, or a
-context, a tab and a continuation, of which the continuation alone is scored (for a model that learned only to answer).
+neutral text (``neutral``) whose every position is pushed by the same amounts.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +22,10 @@ from skillneurons.changes import Change
 from skillneurons.errors import UserError
 from skillneurons.interventions import Intervention, LayerEdit
 from skillneurons.model import LanguageModel
+from skillneurons.neutral import neutral_text
 from skillneurons.testbed import Testbed
 
 ALPHA = 0.05
-NEUTRAL = ("english", "pocket")
 MOST_GROUPS = 1000  # rows of the trend test
 
 Doubles = npt.NDArray[np.float64]
@@ -139,24 +137,6 @@ def neutral_loss(lm: LanguageModel, neurons: Sequence[int], amounts: Doubles, ne
             scored = known[len(first) - 1 :] if tail else known
             total, count = total - float(scored.sum()), count + len(scored)
     return total / count
-
-
-def neutral_text(name: str) -> list[tuple[str, str]]:
-    """Return (context, continuation) of each line; the continuation of a plain line is empty.
-
-    Raise UserError for a file that cannot be read or holds nothing.
-    """
-    path = Path(__file__).parent / "configs" / f"neutral_{name}.txt" if name in NEUTRAL else Path(name)
-    try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"causal.neutral_text {name!r}: cannot be read ({error}); give a text file, or one of {', '.join(NEUTRAL)}"
-        ) from error
-    if not lines:
-        raise UserError(f"causal.neutral_text {name!r}: the file holds no line")
-    parts = [line.partition("\t") for line in lines]
-    return [(context, continuation) for context, _, continuation in parts]
 
 
 def _mean(values: Doubles) -> float | None:

@@ -168,8 +168,9 @@ def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured:
                 bootstrap=context.config.attribution.bootstrap,
                 progress=step,
             )
-        except SkillNeuronsError as error:  # the correlations of the cell stay, with this reason beside them
+        except Exception as error:  # the correlations of the cell stay, with this reason beside them
             reason = first_failure(error)
+            context.notes.append(f"{cell.key}: its causal part failed: {reason}")
             return {"columns": {name: {"reason": why or reason} for name, why in names.items()}, "error": reason}
 
 

@@ -21,9 +21,10 @@ from skillneurons.gating import Skill, skills_on_demand, train_gate
 from skillneurons.inputs import encode_examples
 from skillneurons.interaction import joint_ablation, overlap
 from skillneurons.model_source import pocket_folder
+from skillneurons.neutral import neutral_text
 from skillneurons.prompt import initial_prompt
 from skillneurons.reference import measure_reference
-from skillneurons.steering import neutral_loss, neutral_text, page_trend, steering_curve
+from skillneurons.steering import neutral_loss, page_trend, steering_curve
 from skillneurons.testbed import Testbed
 
 TASK = sn.Task(

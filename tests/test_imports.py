@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RANKS = (
     {"errors", "types", "hookspecs"},
-    {"planting"},
+    {"planting", "neutral"},
     {"splits", "cell_form", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
     {"config_faults", "examples", "progress", "task_setup"},
