@@ -34,6 +34,7 @@ _EXPORTS = {
     "ablate": "interventions",
     "ablation_test": "causes",
     "attribute": "attribution",
+    "attribute_kept": "screening",
     "choice_log_probs": "outputs",
     "get_attribution": "registry",
     "get_grader": "registry",
@@ -47,6 +48,7 @@ _EXPORTS = {
     "measure_reference": "reference",
     "resolve_model": "model_source",
     "run": "runner",
+    "screen": "screening",
     "skills_on_demand": "gating",
     "split_by_group": "splits",
     "stable_hash": "splits",
@@ -79,6 +81,7 @@ __all__ = [
     "ablate",
     "ablation_test",
     "attribute",
+    "attribute_kept",
     "choice_log_probs",
     "get_attribution",
     "get_grader",
@@ -92,6 +95,7 @@ __all__ = [
     "measure_reference",
     "resolve_model",
     "run",
+    "screen",
     "skills_on_demand",
     "split_by_group",
     "stable_hash",
@@ -124,6 +128,7 @@ if TYPE_CHECKING:
     from skillneurons.registry import get_attribution, get_grader, get_metric, get_task, load_registry
     from skillneurons.results import Result
     from skillneurons.runner import run
+    from skillneurons.screening import attribute_kept, screen
     from skillneurons.splits import split_by_group, stable_hash
     from skillneurons.statistics import PearsonAccumulator
     from skillneurons.tuning import tune_prompt

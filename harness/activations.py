@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from skillneurons.model import LanguageModel
 from skillneurons.sites import sites_of
@@ -19,7 +21,7 @@ class ActivationRecorder:
 
     ``last_positions`` is the number of positions read (1 = the last one alone). Only passes run
     while ``enabled`` are recorded, so that answer tokens can be run without touching the reading. With
-    ``graph`` the tensors stay part of the computation graph.
+    ``graph`` the tensors stay part of the computation graph. ``keep`` (n_layers, d_ff) records some neurons alone.
     """
 
     def __init__(
@@ -30,7 +32,17 @@ class ActivationRecorder:
         site: str = "product",
         reduce: str = "mean",
         graph: bool = False,
+        keep: npt.NDArray[np.bool_] | None = None,
     ) -> None:
+        self._kept = (
+            None
+            if keep is None
+            else {
+                layer: torch.from_numpy(np.flatnonzero(mine)).to(lm.device)
+                for layer, mine in enumerate(keep)
+                if mine.any()
+            }
+        )
         self.lm, self.last_positions, self.reduce, self.graph = lm, last_positions, reduce, graph
         self.enabled = True
         self._sites = sites_of(lm, site)
@@ -44,6 +56,8 @@ class ActivationRecorder:
 
     def __enter__(self) -> ActivationRecorder:
         for layer, site in enumerate(self._sites):
+            if self._kept is not None and layer not in self._kept:
+                continue
             if site.before:
                 self._handles.append(site.module.register_forward_pre_hook(self._before(layer)))
             else:
@@ -75,12 +89,18 @@ class ActivationRecorder:
         if self.graph:
             self._rows[layer] = seen
             return
-        read = seen.detach()[:, -self.last_positions :].float()  # (B, positions, d_ff)
+        read = seen.detach()[:, -self.last_positions :]  # (B, positions, d_ff)
+        if self._kept is not None:
+            read = read[..., self._kept[layer]]
+        read = read.float()
         self._rows[layer] = read.mean(dim=1, keepdim=True) if self.reduce == "mean" else read
 
     def take(self) -> torch.Tensor:
-        """Return the last recorded activations (batch, n_positions * n_layers * d_ff), float32, and forget them."""
-        rows = [self._rows.pop(layer) for layer in range(self.lm.n_layers)]
+        """Return the last recorded activations (batch, n_positions * n_neurons), float32, and forget them.
+
+        Neurons stand layer by layer; those of ``keep`` alone where it is given.
+        """
+        rows = [self._rows.pop(layer) for layer in (range(self.lm.n_layers) if self._kept is None else self._kept)]
         return torch.cat([row.to(rows[0].device) for row in rows], dim=2).flatten(1)
 
     def take_graph(self) -> list[torch.Tensor]:

@@ -122,6 +122,7 @@ def measure(
     keep_rows: bool = False,
     bucket: bool = True,
     plant: Plant | None = None,
+    keep: npt.NDArray[np.bool_] | None = None,
     partial: PartialCorrelationAccumulator | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Measured:
@@ -130,25 +131,26 @@ def measure(
     ``metrics`` maps a name to (metric, its full column names); columns stand in that order.
     ``accumulator`` None measures outputs alone; ``baseline`` goes to one that needs it; ``keep_rows`` keeps the
     activations. Rows come back in the examples' order whatever the batching was: inputs of one length together
-    (``bucket``), or in order with padding on the left. ``plant`` replaces recorded activations; ``partial`` sees the same rows. A metric that raises,
+    (``bucket``), or in order with padding on the left. ``keep`` (n_layers, d_ff) measures some neurons alone. ``plant`` replaces recorded activations; ``partial`` sees the same rows. A metric that raises,
     or returns another shape, is not asked again: its columns are NaN and its error stands in ``failures``; the other
     metrics go on.
     """
     failures: dict[str, SkillNeuronsError] = {}
     n_columns = sum(len(columns) for _, columns in metrics.values())
     n_positions = positions_read(prompt, position)
+    n_neurons = lm.n_neurons if keep is None else int(keep.sum())
     sums = None
     if accumulator and n_columns:
-        sums = accumulator(n_positions * lm.n_neurons, n_columns)
+        sums = accumulator(n_positions * n_neurons, n_columns)
         if baseline is not None:
             sums.set_baseline(baseline)
     outputs: list[Output | None] = [None] * len(encoded)
     values = np.full((len(encoded), n_columns), np.nan)
-    kept = ActivationRows(len(encoded), n_positions, lm.n_neurons) if keep_rows and sums is not None else None
+    kept = ActivationRows(len(encoded), n_positions, n_neurons) if keep_rows and sums is not None else None
     place = {row.index: i for i, row in enumerate(encoded)}
     gradient = bool(getattr(accumulator, "gradient", False))
     batches = equal_length_batches if bucket or gradient else in_order_batches
-    with recorder_for(lm, prompt, position, site) as recorder:
+    with recorder_for(lm, prompt, position, site, keep) as recorder:
         recorder.enabled = sums is not None
         for rows in batches(encoded, batch_size):
             activations = None
@@ -166,7 +168,7 @@ def measure(
             if sums is not None and activations is not None:
                 taken = activations.cpu().numpy()
                 if plant is not None:
-                    taken = plant.into(taken, [row.example.id for row in rows])
+                    taken = plant.into(taken, [row.example.id for row in rows], keep)
                 sums.update(taken, values[where])
                 if partial is not None:
                     partial.update(taken, values[where])
@@ -182,11 +184,14 @@ def positions_read(prompt: SoftPrompt | None, position: str) -> int:
     return prompt.num_virtual_tokens if prompt is not None and position == "max" else 1
 
 
-def recorder_for(lm: LanguageModel, prompt: SoftPrompt | None, position: str, site: str) -> ActivationRecorder:
+def recorder_for(
+    lm: LanguageModel, prompt: SoftPrompt | None, position: str, site: str, keep: npt.NDArray[np.bool_] | None = None
+) -> ActivationRecorder:
     """Return the recorder of a read position: the last token, or all prompt tokens averaged or each."""
     several = prompt is not None and position in ("mean", "max")
     read = prompt.num_virtual_tokens if prompt is not None and several else 1
-    return ActivationRecorder(lm, read, site=site, reduce="each" if position == "max" and several else "mean")
+    reduce = "each" if position == "max" and several else "mean"
+    return ActivationRecorder(lm, read, site=site, reduce=reduce, keep=keep)
 
 
 def mean_activations(

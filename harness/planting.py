@@ -39,10 +39,20 @@ class Plant:
         planted: npt.NDArray[np.float64] = self.offset + self.scale * mixed
         return planted
 
-    def into(self, activations: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[Any]:
-        """Return ``activations`` (rows, neurons) with the planted columns in place of the recorded ones."""
+    def into(
+        self, activations: npt.NDArray[Any], names: Sequence[str], keep: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[Any]:
+        """Return ``activations`` (rows, neurons) with the planted columns in place of the recorded ones.
+
+        With ``keep`` (n_layers, d_ff) the columns are those neurons alone.
+        """
         replaced = activations.copy()
-        replaced[:, self.neurons] = self.activations(names)
+        if keep is None:
+            replaced[:, self.neurons] = self.activations(names)
+            return replaced
+        column = np.cumsum(keep.ravel()) - 1
+        here = keep.ravel()[self.neurons]
+        replaced[:, column[self.neurons[here]]] = self.activations(names)[:, here]
         return replaced
 
     def _numbers(self, name: str) -> npt.NDArray[np.float64]:

@@ -34,7 +34,7 @@ RANKS = (
     {"attribution", "replay", "token_activations"},
     {"cell_columns", "passes", "finished_cell", "testbed", "gating", "cards"},
     {"ablation", "steering", "interaction"},
-    {"causal", "causes"},
+    {"causal", "causes", "screening"},
     {"neuron_card"},
     {"unit", "show", "across"},
     {"runner"},
