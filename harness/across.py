@@ -111,7 +111,11 @@ def measure_across(context: RunContext, lm: LanguageModel, sides: Sequence[Side]
         for row in skill:
             found["specificity"] += _specificity(context, beds, row, skill[row][0])
             step(1)
-        shared = {"mode": settings.mode, "resamples": context.config.attribution.bootstrap, "seed": settings.seed}
+        shared: dict[str, Any] = {
+            "mode": settings.mode,
+            "resamples": context.config.attribution.bootstrap,
+            "seed": settings.seed,
+        }
         flat = {name: neurons for name, (neurons, _) in skill.items()}
         found["interactions"]["between"]["overlaps"] = [vars(one) for one in overlaps(flat, lm.n_neurons)]
         joints: dict[str, Any] = found["interactions"]["between"].setdefault("joints", {})
@@ -137,7 +141,7 @@ def _bed(context: RunContext, lm: LanguageModel, side: Side) -> Testbed:
         split: encode_examples(
             lm,
             side.unit.data.task,
-            side.unit.data.splits[split],  # type: ignore[index]
+            side.unit.data.splits[split],
             num_virtual_tokens=config.prompt.num_virtual_tokens,
             too_long=config.model.too_long,
         )

@@ -121,7 +121,8 @@ class StageEdits:
         if donors is None or not len(donors):
             raise UserError("mode 'resample' needs donors; measure the reference with donors=True")
         mine = np.array([_donor(self.seed, self.places[i], len(donors)) for i in example])
-        return donors[mine][:, :, neurons]
+        given: np.ndarray = donors[mine][:, :, neurons]
+        return given
 
 
 def _donor(seed: int, place: int, n: int) -> int:

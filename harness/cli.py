@@ -59,7 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("dir", metavar="DIR", help="run folder")
     show.add_argument("key", metavar="KEY", help="a cell's key, or how it begins")
     show.add_argument("--column", metavar="C", help="one column only")
-    show.add_argument("--neuron", metavar="N", help="one neuron's scores, as in L03.N0127")
+    show.add_argument("--neuron", metavar="N", help="one neuron's card, as in L03.N0127")
+    show.add_argument(
+        "--svg", metavar="FILE", help="write the density of the neuron's activation by metric value there"
+    )
     show.add_argument("--top", type=int, default=10, metavar="N", help="how many neurons (default: 10)")
     listing = command("list", _list, "list what is there")
     listing.add_argument("what", choices=("tasks", "metrics", "attributions", "graders", "models"))
@@ -300,8 +303,13 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from skillneurons.show import show_cell
+    from pathlib import Path
 
+    from skillneurons.show import density_picture, show_cell
+
+    if arguments.svg is not None:
+        written = density_picture(arguments.dir, arguments.key, arguments.column, arguments.neuron, Path(arguments.svg))
+        _say([f"written: {written}"])
     print(show_cell(arguments.dir, arguments.key, column=arguments.column, neuron=arguments.neuron, top=arguments.top))
     return 0
 

@@ -109,8 +109,20 @@ def joint_ablation(
         kind = "undecided"
         if math.isfinite(low):
             kind = "more than the sum" if low > 0 else "less than the sum" if high < 0 else "undecided"
-        numbers = [_finite(value) for value in (a, b, both, both - a - b + inner, low, high)]
-        found.append(Joint(*pair, outcome, *numbers, kind))
+        found.append(
+            Joint(
+                first=pair[0],
+                second=pair[1],
+                outcome=outcome,
+                effect_first=_finite(a),
+                effect_second=_finite(b),
+                effect_both=_finite(both),
+                excess=_finite(both - a - b + inner),
+                low=_finite(low),
+                high=_finite(high),
+                kind=kind,
+            )
+        )
     return tuple(found)
 
 

@@ -57,6 +57,7 @@ def screen(
     task: Task,
     *,
     metrics: Sequence[str | Metric] = ("confidence", "labels", "heuristics"),
+    columns: Sequence[str] | None = None,
     prompt: SoftPrompt | None = None,
     method: str = "pilot",
     fraction: float = 0.25,
@@ -68,7 +69,10 @@ def screen(
     options: Mapping[str, Any] | None = None,
     plant: Plant | None = None,
 ) -> Screen:
-    """Run ``pilot`` examples of train and keep ``fraction`` of the neurons (at least one)."""
+    """Run ``pilot`` examples of train and keep ``fraction`` of the neurons (at least one).
+
+    ``columns`` are the columns searched (default: all of the metrics; one screen for many columns keeps less of each).
+    """
     if method not in METHODS:
         raise unknown_name("screening method", method, METHODS)
     if not 0 < fraction <= 1:
@@ -106,7 +110,13 @@ def screen(
     )
     for failure in measured.failures.values():
         raise failure
-    r = np.nan_to_num(np.abs(effect_of(measured.accumulator)))  # (columns, n_neurons)
+    names = [column for _, own in applied.values() for column in own]
+    asked = names if columns is None else list(columns)
+    for column in asked:
+        if column not in names:
+            raise unknown_name("column", column, names)
+    where_asked = [names.index(column) for column in asked]
+    r = np.nan_to_num(np.abs(effect_of(measured.accumulator)))[where_asked]  # (columns, n_neurons)
     ranks = (-r).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
     best = -ranks.min(axis=0).astype(np.float64) + r.max(axis=0) / 2  # by rank, ties by size
     if method == "layers":

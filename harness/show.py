@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from skillneurons.errors import ResultsError, UserError, unknown_name
-from skillneurons.neuron_card import card_lines, neuron_name
-from skillneurons.results import DamagedCell, Result, ResultsFolder
+from skillneurons.neuron_card import card_lines, neuron_name, parse_neuron
+from skillneurons.results import DamagedCell, Result, ResultsFolder, write_atomic
 
 
 def show_cell(
@@ -31,6 +31,33 @@ def show_cell(
         tested = ((result.causal or {}).get("columns") or {}).get(name) or {}
         lines += ["", *_column_lines(name, result.columns[name], top, tested)]
     return "\n".join(lines)
+
+
+def density_picture(folder: str | Path, key: str, column: str | None, neuron: str | None, path: Path) -> Path:
+    """Write the density of a neuron's held-out activation by the value of a column as SVG, and return its path.
+
+    The neuron is the column's strongest where none is named. Raise UserError where its activations were not kept.
+    """
+    from skillneurons.density import density_svg
+    from skillneurons.neuron_card import column_density
+
+    results = ResultsFolder(Path(folder))
+    result = find_cell(results, key)
+    if column is None:
+        raise UserError(f"--svg draws one column: add --column, one of {', '.join(result.columns)}")
+    name = _column(result, column)
+    top = result.columns[name].get("top") or []
+    if neuron is None and not top:
+        raise UserError(
+            f"{name} of {result.key} has no neurons ({result.columns[name].get('reason')}); choose another column"
+        )
+    layer, index = parse_neuron(neuron) if neuron is not None else (top[0]["layer"], top[0]["neuron"])
+    density = column_density(results, result, name, layer, index)
+    if density is None:
+        kept = ", ".join(neuron_name(row["layer"], row["neuron"]) for row in top)
+        raise UserError(f"the activations of {neuron_name(layer, index)} were not kept for {name}; those of: {kept}")
+    write_atomic(path, density_svg(density, f"{neuron_name(layer, index)} by {name}").encode("utf-8"))
+    return path
 
 
 def find_cell(folder: ResultsFolder, key: str) -> Result:

@@ -80,7 +80,7 @@ def _tested(cells: Sequence[Result]) -> dict[tuple[str, str], list[Mapping[str, 
 
 
 def _dose_rows(tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for (task, column), parts in tested.items():
         ks = sorted({dose["k"] for part in parts for dose in part["doses"]})
         for k in ks:

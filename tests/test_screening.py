@@ -92,6 +92,7 @@ def test_recall_by_hand() -> None:
         ({"method": "layer"}, "no screening method named 'layer'; did you mean 'layers'"),
         ({"fraction": 0}, "fraction 0: must be above 0 and at most 1"),
         ({"fraction": 1.5}, "fraction 1.5: must be above 0 and at most 1"),
+        ({"columns": ["labels.odd"]}, "no column named 'labels.odd'"),
         ({"pilot": 3}, "pilot 3: a screen needs at least 10 examples"),
         ({"position": "last", "prompt": None}, "there is no prompt; use input_last"),
         ({"position": "max"}, "position 'max' reads a prompt token per neuron"),
