@@ -1,0 +1,241 @@
+"""Causal work in whole runs: what stands in cells, across tasks and on the board; what happens when it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import skillneurons as sn
+from skillneurons.cli import main
+from skillneurons.leaderboard.board import build_board, render
+from skillneurons.passes import read_scores
+from skillneurons.results import ResultsFolder
+
+SETTINGS = (
+    *("prompt.steps=2", "prompt.num_virtual_tokens=3", "data.train=24", "data.validation=12", "data.discovery=40"),
+    *("data.heldout=40", "causal.k=[2, 10]", "causal.random_sets=3", "causal.cards=1", "causal.steering=[-2, 2]"),
+)
+
+
+def run(lm: sn.LanguageModel, out: Path, *more: str) -> int:
+    settings = [part for one in SETTINGS for part in ("--set", one)]
+    return main(
+        ["run", "-m", lm.name, "-t", "arithmetic", "-t", "hans", "-o", str(out), "--device", "cpu", *settings, *more]
+    )
+
+
+def cells(out: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for path in sorted((out / "cells").glob("*.json")):
+        if not path.name.endswith(".run.json"):
+            cell = json.loads(path.read_text())
+            found[f"{cell['task']['name']} {cell['metric']['name']}"] = cell
+    return found
+
+
+@pytest.fixture(scope="module")
+def done(qwen: sn.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("causal")
+    assert run(qwen, out) == 0
+    return out
+
+
+def test_the_primary_column_of_each_metric_is_tested_and_others_say_why_not(done: Path) -> None:
+    found = cells(done)
+    tested = {name: [c for c, v in cell["causal"]["columns"].items() if v.get("doses")] for name, cell in found.items()}
+    assert tested == {
+        "arithmetic confidence": ["confidence.p_target"],
+        "arithmetic heuristics": ["heuristics.last_digit_ok"],
+        "arithmetic labels": ["labels.correct"],
+        "hans confidence": ["confidence.p_target"],
+        "hans heuristics": ["heuristics.heuristic_follows"],
+        "hans labels": ["labels.gold_label"],
+    }
+    others = found["arithmetic labels"]["causal"]["columns"]["labels.carry"]
+    assert others == {
+        "reason": "not the primary column of labels (labels.correct); causal.columns: all tests every one"
+    }
+
+
+def test_a_tested_column_has_doses_steering_neurons_and_the_tables_figures(done: Path) -> None:
+    cell = cells(done)["hans confidence"]
+    part = cell["causal"]["columns"]["confidence.p_target"]
+    two, ten = part["doses"]
+    assert (two["k"], ten["k"]) == (2, 10)
+    assert part["ablation_drop"] == ten["outcomes"]["accuracy"]["effect"]
+    assert part["random_drop_sd"] == ten["outcomes"]["accuracy"]["random_sd"]
+    assert part["verdict"] == "undecided"  # three random sets decide nothing
+    assert part["steering"]["alphas"] == [-2, 0, 2] and len(part["steering"]["neutral_loss"]) == 3
+    (single,) = part["neurons"]
+    best = cell["columns"]["confidence.p_target"]["top"][0]
+    assert (single["layer"], single["neuron"]) == (best["layer"], best["neuron"])
+    assert [one["alpha"] for one in single["steered"]] == [-2, 0, 2]
+    assert cell["causal"]["n_heldout"] == 40
+
+
+def test_the_dose_is_that_of_the_best_neurons_of_the_saved_scores(done: Path, qwen: sn.LanguageModel) -> None:
+    import torch
+    from skillneurons.examples import load_splits
+    from skillneurons.inputs import encode_examples
+    from skillneurons.prompt import SoftPrompt
+    from skillneurons.reference import measure_reference
+    from skillneurons.statistics import ranking
+
+    cell = cells(done)["arithmetic labels"]
+    scores = read_scores(ResultsFolder(done), cell["pass"])[0]["labels.correct"]
+    chosen = [(int(n) // qwen.d_ff, int(n) % qwen.d_ff) for n in ranking(scores, 2)]
+    prompt = SoftPrompt.from_pretrained(done / "prompts" / cell["prompt"])
+    task = sn.get_task("arithmetic")
+    sizes = {"train": 24, "validation": 12, "discovery": 40, "heldout": 40}
+    data = load_splits(task, sizes, seed=0, options=dict(cell["task"]["options"]))
+    encoded = {s: encode_examples(qwen, task, data[s], num_virtual_tokens=3) for s in ("discovery", "heldout")}
+    reference = measure_reference(qwen, encoded["discovery"], prompt)
+
+    def log_prob(changed: bool) -> float:
+        total = 0.0
+        for row in encoded["heldout"]:
+            parts = [qwen.embed(torch.tensor([row.ids])), prompt.embeddings[None]]
+            if len(row.target) > 1:
+                parts.append(qwen.embed(torch.tensor([row.target[:-1]])))
+            hooks = []
+            for layer, projection in enumerate(qwen.projections):
+
+                def edit(_m: Any, args: Any, layer: int = layer, n: int = len(row.ids)) -> Any:
+                    a = args[0].clone()
+                    for at, neuron in chosen:
+                        if at == layer:
+                            mean = torch.tensor(reference.mean["prompt"][:, at * qwen.d_ff + neuron])
+                            a[0, n : n + 3, neuron] = mean.float()
+                    return (a,)
+
+                if changed:
+                    hooks.append(projection.register_forward_pre_hook(edit))
+            with torch.no_grad():
+                logits = qwen.model(inputs_embeds=torch.cat(parts, dim=1)).logits[0].log_softmax(-1)
+            for hook in hooks:
+                hook.remove()
+            start = len(row.ids) + 2
+            total += sum(float(logits[start + i, token]) for i, token in enumerate(row.target))
+        return total / len(encoded["heldout"])
+
+    expected = log_prob(False) - log_prob(True)
+    found = cell["causal"]["columns"]["labels.correct"]["doses"][0]["outcomes"]["log_prob"]["effect"]
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_across_tasks_there_is_specificity_interaction_and_a_gate(done: Path) -> None:
+    (path,) = (done / "across").glob("*.json")
+    found = json.loads(path.read_text())
+    assert found["tasks"] == ["arithmetic", "hans"]
+    assert found["columns"] == {"arithmetic": "labels.correct", "hans": "heuristics.heuristic_follows"}
+    assert [(e["set"], e["on"]) for e in found["specificity"]] == [
+        ("arithmetic", "arithmetic"),
+        ("arithmetic", "hans"),
+        ("hans", "arithmetic"),
+        ("hans", "hans"),
+    ]
+    own = next(e for e in found["specificity"] if (e["set"], e["on"]) == ("arithmetic", "arithmetic"))
+    ten = cells(done)["arithmetic labels"]["causal"]["columns"]["labels.correct"]["doses"][1]
+    assert own["log_prob"]["effect"] == pytest.approx(ten["outcomes"]["log_prob"]["effect"], abs=1e-5)
+    assert own["log_prob"]["random"] == pytest.approx(ten["outcomes"]["log_prob"]["random"], abs=1e-5)
+    assert len(found["interactions"]["between"]["overlaps"]) == 1
+    assert set(found["interactions"]["between"]["joints"]) == {"arithmetic", "hans"}
+    assert len(found["interactions"]["within"]["hans"]["joints"]) == 3
+    assert found["on_demand"]["recognised"]["mean"] >= 0.8
+    assert set(found["on_demand"]["policies"]) >= {"never", "gate", "oracle", "always hans", "gate + boost"}
+
+
+def test_a_second_run_computes_nothing_and_switching_off_is_another_cell(
+    done: Path, qwen: sn.LanguageModel, tmp_path: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*.json")}
+    assert run(qwen, done) == 0
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("*.json")} == before
+    assert run(qwen, tmp_path, "--set", "causal.enabled=false", "-M", "labels") == 0
+    off = cells(tmp_path)["hans labels"]
+    assert off["causal"] is None and off["key"] != cells(done)["hans labels"]["key"]
+    assert off["columns"] == cells(done)["hans labels"]["columns"]
+    assert not (tmp_path / "across").exists() and not (tmp_path / "cards").exists()
+
+
+def test_the_board_tells_it(done: Path, tmp_path: Path) -> None:
+    board = build_board([done])
+    text = render(board, "md").decode()
+    for part in (
+        "### Causes",
+        "**Steering**",
+        "**Specificity**",
+        "**Interactions between tasks**",
+        "**Skills on demand**",
+    ):
+        assert part in text
+    assert "| hans | `heuristics.heuristic_follows` | 10 |" in text
+    (row,) = [r for r in board.rows if (r["task"], r["column"]) == ("arithmetic", "labels.correct")]
+    assert row["ablation_drop"] is not None and row["random_drop_sd"] is not None
+    (other,) = [r for r in board.rows if (r["task"], r["column"]) == ("arithmetic", "labels.carry")]
+    assert "causal: not the primary column of labels (labels.correct)" in other["reason"]
+    assert render(build_board([done]), "md") == render(board, "md")
+    (path,) = (done / "across").glob("*.json")
+    damaged = tmp_path / "copy"
+    (damaged / "across").mkdir(parents=True)
+    (damaged / "cells").symlink_to(done / "cells")
+    (damaged / "across" / path.name).write_text("{")
+    again = build_board([damaged])
+    assert (
+        "is left out: it is not valid JSON" in again.problems[0]
+        and "**Specificity**" not in render(again, "md").decode()
+    )
+    (damaged / "across" / path.name).write_text(json.dumps({"schema_version": 1, "key": "k"}))
+    assert "model is missing" in build_board([damaged]).problems[0]
+
+
+def test_a_causal_part_that_cannot_be_done_leaves_the_correlations(qwen: sn.LanguageModel, tmp_path: Path) -> None:
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.positions=answer", "--set", "causal.across=false") == 0
+    found = cells(tmp_path)["hans labels"]
+    assert found["status"] == "ok" and found["columns"]["labels.gold_label"]["top10_r"] > 0
+    assert "no position of that kind is run, because every answer is one token" in found["causal"]["error"]
+    (row,) = [r for r in build_board([tmp_path]).rows if (r["task"], r["column"]) == ("hans", "labels.gold_label")]
+    assert "causal: causal.positions 'answer': no position of that kind is run" in row["reason"]
+
+
+def test_a_k_beyond_the_neurons_and_a_factor_too_large_say_why(qwen: sn.LanguageModel, tmp_path: Path) -> None:
+    settings = ("causal.k=[10, 500]", "causal.steering=[1.0e+300]", "causal.across=false")
+    more = [part for one in settings for part in ("--set", one)]
+    assert run(qwen, tmp_path, "-M", "labels", *more) == 0
+    part = cells(tmp_path)["arithmetic labels"]["causal"]["columns"]["labels.correct"]
+    assert part["doses"][0]["outcomes"] is not None
+    assert part["doses"][1]["reason"] == (
+        "K = 500: only 144 neurons are ranked for this column; use a smaller causal.k"
+    )
+    assert "makes the logits non-finite; use a smaller factor" in part["steering"]["reason"]
+
+
+def test_without_ten_among_k_the_tables_figures_are_empty_with_the_reason(
+    qwen: sn.LanguageModel, tmp_path: Path
+) -> None:
+    more = ("-M", "labels", "--set", "causal.k=[2]", "--set", "causal.across=false")
+    assert run(qwen, tmp_path, *more) == 0
+    (row,) = [r for r in build_board([tmp_path]).rows if (r["task"], r["column"]) == ("arithmetic", "labels.correct")]
+    assert row["ablation_drop"] is None
+    assert "causal: causal.k has no 10, which the table's figures are about" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("causal.k=[]", "causal.k"),
+        ("causal.k=[0]", "causal.k.0"),
+        ("causal.random_sets=1", "causal.random_sets"),
+        ("causal.mode=median", "causal.mode"),
+        ("causal.positon=prompt", "unknown setting"),
+        ("causal.steering=[.nan]", "causal.steering.0"),
+        ("causal.neutral_text=none.txt", "causal.neutral_text 'none.txt': cannot be read"),
+    ],
+)
+def test_bad_settings(
+    qwen: sn.LanguageModel, tmp_path: Path, setting: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(qwen, tmp_path, "--set", setting) == 2
+    assert message in capsys.readouterr().err
