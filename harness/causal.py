@@ -80,6 +80,7 @@ def causal_part(
 def _column(
     settings: CausalSettings, bed: Testbed, attribution: Attribution, column: str, bootstrap: int
 ) -> dict[str, Any]:
+    bed = bed.fresh()
     scores = attribution.scores[column]
     ranked = [int(n) for n in ranking(scores, max(*settings.k, TABLE_K, settings.cards))]
     shared: dict[str, Any] = {"mode": settings.mode, "resamples": bootstrap, "seed": settings.seed}

@@ -68,6 +68,13 @@ def unknown_names(values: Mapping[str, Any], places: Mapping[str, str], registry
             for _, name in _names(section.get("nuisance"))
             if (fault := _unknown_column(name, registry))
         ]
+    causal = values.get("causal")
+    if isinstance(causal, dict) and isinstance(causal.get("columns"), list):
+        faults += [
+            f"{place_of('causal.columns', places)}: causal.columns: {fault}"
+            for _, name in _names(causal["columns"])
+            if (fault := _unknown_column(name, registry))
+        ]
     return faults
 
 

@@ -48,12 +48,26 @@ class Testbed:
     def intact(self) -> Behaviour:
         return self.behaviours([Change()])[0]
 
+    def fresh(self) -> Testbed:
+        """Return a testbed that has seen nothing but the unchanged model.
+
+        What is measured there depends on nothing that was asked before: neither the choice of an outcome, nor the last
+        digit of a number, which may change with what runs side by side.
+        """
+        return Testbed(self.replay, self.metrics, {Change(): self.intact})
+
     def behaviours(self, changes: Sequence[Change], progress: Callable[[int], None] | None = None) -> list[Behaviour]:
         """Return what the model does under each change; ``progress`` is told of changes times examples."""
-        new = [change for change in dict.fromkeys([Change(), *changes]) if change not in self._known]
-        for change, outputs in zip(new, self.replay.outputs(new, progress) if new else (), strict=True):
-            self._known[change] = behaviour_of(self.replay.encoded, outputs, self.metrics)
+        if Change() not in self._known:
+            self._measure([Change()])
+        new = [change for change in dict.fromkeys(changes) if change not in self._known]
+        if new:
+            self._measure(new, progress)
         return [self._known[change] for change in changes]
+
+    def _measure(self, changes: Sequence[Change], progress: Callable[[int], None] | None = None) -> None:
+        for change, outputs in zip(changes, self.replay.outputs(changes, progress), strict=True):
+            self._known[change] = behaviour_of(self.replay.encoded, outputs, self.metrics)
 
     def effects(self, changes: Sequence[Change], column: str | None, outcome: str) -> list[float]:
         """Return one outcome of each change (``effects``)."""

@@ -73,10 +73,20 @@ def build_board(dirs: Sequence[Path | str]) -> Board:
         own = [cell for cell in kept if (cell.model["name"], cell.model["revision"] or "") == model]
         # a comparison counts where all its cells are here: others were measured on what is now another cell
         keys = {cell.key for cell in own}
-        beside = [one for _, one in sorted(across.items()) if set(one["cells"]) <= keys]
+        beside = _widest([one for _, one in sorted(across.items()) if set(one["cells"]) <= keys])
         causes[model] = causes_lines(own, beside)
     rows, notes = make_rows(kept), comparability(kept)
     return Board(rows, make_accuracies(kept), problems, notes, sorted(left_out), causes, causes_text(kept))
+
+
+def _widest(across: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one comparison per seed: that of the most cells, where runs of some tasks or metrics left others."""
+    best: dict[int, dict[str, Any]] = {}
+    for one in across:
+        known = best.get(one["seed"])
+        if known is None or (len(one["cells"]), one["key"]) > (len(known["cells"]), known["key"]):
+            best[one["seed"]] = one
+    return [best[seed] for seed in sorted(best)]
 
 
 def _folder(path: Path) -> ResultsFolder:

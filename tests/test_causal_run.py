@@ -160,6 +160,15 @@ def test_a_second_run_computes_nothing_and_switching_off_is_another_cell(
     assert not (tmp_path / "across").exists() and not (tmp_path / "cards").exists()
 
 
+def test_a_cells_bytes_do_not_depend_on_what_else_is_asked_for(
+    done: Path, qwen: sn.LanguageModel, tmp_path: Path
+) -> None:
+    assert run(qwen, tmp_path, "-M", "heuristics", "--set", "causal.across=false") == 0
+    for path in (tmp_path / "cells").glob("*.json"):
+        if not path.name.endswith(".run.json"):
+            assert path.read_bytes() == (done / "cells" / path.name).read_bytes()
+
+
 def test_the_board_tells_it(done: Path, tmp_path: Path) -> None:
     board = build_board([done])
     text = render(board, "md").decode()
@@ -231,6 +240,8 @@ def test_without_ten_among_k_the_tables_figures_are_empty_with_the_reason(
         ("causal.mode=median", "causal.mode"),
         ("causal.positon=prompt", "unknown setting"),
         ("causal.steering=[.nan]", "causal.steering.0"),
+        ("causal.columns=[labels.corect]", "no task has a column 'labels.corect'; did you mean 'labels.correct'?"),
+        ("causal.columns=[lables.correct]", "no metric named 'lables'"),
         ("causal.neutral_text=none.txt", "causal.neutral_text 'none.txt': cannot be read"),
     ],
 )
