@@ -7,6 +7,8 @@ A task's skill set is the ten strongest neurons of the foremost of its primary c
 - Interactions: the overlap of the tasks' sets and of the metrics' sets within a task, and their joint ablation.
 - Skills on demand (``gating``).
 
+Half of ``causal.examples`` (``causal.generated``) is measured here.
+
 All rests on finished cells; the file is ``across/<key>.json``, its key made of theirs.
 """
 
@@ -135,7 +137,8 @@ def measure_across(context: RunContext, lm: LanguageModel, sides: Sequence[Side]
 
 def _bed(context: RunContext, lm: LanguageModel, side: Side) -> Testbed:
     settings, config = context.config.causal, context.config
-    n = settings.examples if side.unit.data.task.kind == "choice" else settings.generated
+    whole = settings.examples if side.unit.data.task.kind == "choice" else settings.generated
+    n = max(1, whole // 2)  # every set of neurons is measured on every task
     prompt = SoftPrompt.from_pretrained(context.folder.prompts / str(side.unit.prompt_key))
     encoded = {
         split: encode_examples(
@@ -213,13 +216,12 @@ def _on_demand(
                 num_virtual_tokens=bed.replay.prompt.num_virtual_tokens,
                 too_long=config.model.too_long,
             )
-            n = max(1, len(bed.replay.encoded) // 2)
             neurons, signs = skill[side.name]
             skills[side.name] = Skill(
                 side.unit.data.task,
                 bed.replay.prompt,
                 spread(train, 200),
-                spread(bed.replay.encoded, n),
+                bed.replay.encoded,
                 bed.reference,
                 neurons,
                 signs,

@@ -137,6 +137,7 @@ def test_across_tasks_there_is_specificity_interaction_and_a_gate(done: Path) ->
         ("hans", "hans"),
     ]
     own = next(e for e in found["specificity"] if (e["set"], e["on"]) == ("arithmetic", "arithmetic"))
+    assert found["n_heldout"] == {"arithmetic": 40, "hans": 40}
     ten = cells(done)["arithmetic labels"]["causal"]["columns"]["labels.correct"]["doses"][1]
     assert own["log_prob"]["effect"] == pytest.approx(ten["outcomes"]["log_prob"]["effect"], abs=1e-5)
     assert own["log_prob"]["random"] == pytest.approx(ten["outcomes"]["log_prob"]["random"], abs=1e-5)
