@@ -343,7 +343,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
                 )
                 step(1)
         if arguments.runs:
-            with display.work("unrelated labels", 3) as step:
+            with display.work("unrelated labels", 4) as step:
                 calibrations = calibrate(
                     registry,
                     runs=arguments.runs,

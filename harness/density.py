@@ -92,9 +92,9 @@ def density_lines(density: Density, width: int = 60) -> list[str]:
     return lines
 
 
-def density_svg(density: Density, title: str, width: int = 480, height: int = 260) -> str:
+def density_svg(density: Density, title: str, width: int = 600, height: int = 260) -> str:
     """Return the curves, each as high as its own peak, as a standalone SVG with axis and legend; all text is escaped."""
-    left, right, top, bottom = 24, 14, 34, 42
+    left, right, top, bottom = 24, 170, 34, 42
     first, last = (density.grid[0], density.grid[-1]) if density.grid else (0.0, 1.0)
 
     def x(value: float) -> float:
@@ -121,8 +121,8 @@ def density_svg(density: Density, title: str, width: int = 480, height: int = 26
             line = " ".join(f"{x(g):.1f},{y(d):.1f}" for g, d in zip(density.grid, _to_peak(curve), strict=True))
             parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         text = f"{curve.label} (n {curve.n})" + (f": {curve.reason}" if curve.reason else "")
-        parts.append(f'<rect x="{width - 150}" y="{top + 16 * i}" width="10" height="10" fill="{colour}"/>')
-        parts.append(_label(width - 136, top + 9 + 16 * i, text, "start"))
+        parts.append(f'<rect x="{width - 160}" y="{top + 16 * i}" width="10" height="10" fill="{colour}"/>')
+        parts.append(_label(width - 146, top + 9 + 16 * i, text, "start"))
     parts.append(_label((left + width - right) / 2, height - 8, "activation (each curve to its own peak)", "middle"))
     return "\n".join([*parts, "</svg>\n"])
 

@@ -218,7 +218,7 @@ def calibrate(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> list[Calibration]:
-    """Return the false-positive rates on labels without relation: of rows, of whole groups, and rows where groups share."""
+    """Return the false-positive rates on labels without relation: of rows, of whole groups, of both, and rows where groups share."""
     if runs < 1 or permutations < smallest_useful():
         raise UserError(
             f"calibration needs at least 1 run and {smallest_useful()} permutations, got {runs} and {permutations}"
@@ -236,6 +236,11 @@ def calibrate(
     shared = rng.integers(0, 2, (len(names), runs)).astype(np.float64)[[names.index(group) for group in groups]]
     what = f"labels shared by {len(names)} groups"
     results.append(_rate(f"{what}, whole groups permuted", grouped, shared, groups, permutations, seed))
+    if progress:
+        progress(1)
+    leaning = np.where(rng.random(shared.shape) < 0.2, 1 - shared, shared)  # most rows of a group alike, some not
+    what_leans = f"labels that {len(names)} groups share mostly"
+    results.append(_rate(f"{what_leans}, groups and rows permuted", grouped, leaning, groups, permutations, seed))
     if progress:
         progress(1)
     rows = [str(row) for row in range(len(groups))]

@@ -120,7 +120,7 @@ def test_the_svg_is_valid_and_escaped() -> None:
     assert root.tag.endswith("svg") and "<script>" not in text
     assert len(root.findall(".//{http://www.w3.org/2000/svg}polyline")) == 2
     numbers = [float(n) for points in re.findall(r'points="([^"]+)"', text) for n in re.split("[ ,]", points)]
-    assert all(0 <= n <= 480 for n in numbers)
+    assert all(0 <= n <= 600 for n in numbers)
 
 
 def test_a_run_writes_cards_and_show_prints_them(

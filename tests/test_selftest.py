@@ -33,8 +33,8 @@ def test_recovery_fails_where_a_neuron_is_missed() -> None:
 
 
 def test_calibration_holds_and_the_wrong_null_does_not() -> None:
-    rows, grouped, wrong = calibrate(sn.load_registry(), runs=60, n=300, permutations=99)
-    assert rows.ok and grouped.ok and rows.runs == 60
+    rows, grouped, both, wrong = calibrate(sn.load_registry(), runs=60, n=300, permutations=99)
+    assert rows.ok and grouped.ok and both.ok and rows.runs == 60
     assert wrong.rate > 0.5 and not wrong.must_hold
     text = report([], [rows, wrong])
     assert (
