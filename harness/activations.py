@@ -55,6 +55,14 @@ class ActivationRecorder:
         return self.last_positions if self.reduce == "each" else 1
 
     def __enter__(self) -> ActivationRecorder:
+        try:
+            self._add_hooks()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _add_hooks(self) -> None:
         for layer, site in enumerate(self._sites):
             if self._kept is not None and layer not in self._kept:
                 continue
@@ -62,7 +70,6 @@ class ActivationRecorder:
                 self._handles.append(site.module.register_forward_pre_hook(self._before(layer)))
             else:
                 self._handles.append(site.module.register_forward_hook(self._after(layer)))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

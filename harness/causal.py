@@ -15,7 +15,6 @@ from skillneurons.ablation import Dose, dose_curve, single_neurons
 from skillneurons.attribution import Attribution
 from skillneurons.config import CausalSettings
 from skillneurons.effects import first_failure
-from skillneurons.errors import SkillNeuronsError
 from skillneurons.inputs import EncodedExample
 from skillneurons.statistics import ranking
 from skillneurons.steering import steering_curve
@@ -71,7 +70,10 @@ def causal_part(
         if reason:
             part["columns"][name] = {"reason": reason}
             continue
-        part["columns"][name] = _column(settings, bed, attribution, name, bootstrap)
+        try:
+            part["columns"][name] = _column(settings, bed, attribution, name, bootstrap)
+        except Exception as error:  # the other columns go on
+            part["columns"][name] = {"reason": first_failure(error)}
         if progress:
             progress(1)
     return part
@@ -93,7 +95,7 @@ def _column(
             found["steering"] = steering_curve(
                 bed, strongest, signs, column, settings.steering, settings.neutral_text
             ).to_json()
-        except SkillNeuronsError as error:
+        except Exception as error:  # the doses stay
             found["steering"] = {"reason": first_failure(error)}
     if settings.cards:
         few = ranked[: settings.cards]

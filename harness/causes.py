@@ -101,6 +101,11 @@ def interactions(
     if isinstance(sets, Mapping):
         flat = {name: flat_neurons(lm, neurons) for name, neurons in sets.items()}
     else:
+        for column in sets:
+            if not 1 <= k <= _scores(attribution, column).size:
+                raise UserError(
+                    f"k = {k}: there are {_scores(attribution, column).size} neurons; ask for 1 to that many"
+                )
         flat = {column: [int(n) for n in ranking(_scores(attribution, column), k)] for column in sets}
     if len(flat) < 2:
         raise UserError(f"interactions are between sets, but there is {len(flat)}; name two or more")

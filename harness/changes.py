@@ -56,6 +56,9 @@ class StageEdits:
         self.lm, self.reference, self.changes, self.places = lm, reference, changes, places
         self.mode = modes.pop() if modes else "zero"
         self.seed = seed
+        beyond = [n for change in changes for n in change.neurons if not 0 <= n < lm.n_neurons]
+        if beyond:
+            raise UserError(f"no neuron {beyond[0]}: {lm.name!r} has {lm.n_neurons}, numbered from 0")
         self._layers = self._chosen()
 
     def _chosen(self) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -127,6 +127,8 @@ def ablate(
         raise unknown_name("ablation mode", mode, MODES)
     if mode != "zero" and values is None:
         raise UserError(f"ablation mode {mode!r} needs values, one per neuron; mode 'zero' needs none")
+    if mode == "zero" and values is not None:
+        raise UserError("ablation mode 'zero' takes no values; use mode 'mean' to put values in")
     amounts = [0.0] * len(neurons) if mode == "zero" or values is None else list(values)
     return Intervention(lm, _edits(lm, neurons, amounts, add=False), window=window)
 
@@ -148,7 +150,7 @@ def _edits(
     flat_neurons(lm, neurons)
     if len(amounts) != len(neurons):
         raise UserError(f"{len(amounts)} values for {len(neurons)} neurons; give one per neuron")
-    if not all(torch.isfinite(torch.tensor([*amounts, 0.0], dtype=torch.float64))):
+    if not all(torch.isfinite(torch.tensor([*amounts, 0.0], dtype=torch.float32))):
         raise UserError("a value for a neuron is not finite; steering or ablating with it would make every logit NaN")
     by_layer: dict[int, list[tuple[int, float]]] = {}
     for (layer, neuron), amount in zip(neurons, amounts, strict=True):

@@ -90,7 +90,7 @@ def measure_reference(
             sizes += np.abs(tokens).sum(axis=0, dtype=np.float64)
             counts += len(tokens)
             for i, row in enumerate(rows):
-                if row.index in givers:
+                if row.index in givers and real[i].any():
                     last = max(int(real[i].sum()) - 1, 0)
                     kept[stage][row.index] = seen[i] if stage == "prompt" else seen[i, last : last + 1]
         if progress:

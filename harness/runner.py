@@ -125,8 +125,9 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
         try:
             lm = lm or _loaded(context, units[0].model)
             measure_across(context, lm, sides, key)
-        except SkillNeuronsError as error:  # the cells are finished and saved; this part alone is missing
-            context.notes.append(f"across tasks, seed {seed}: {error}")
+        except Exception as error:  # the cells are finished and saved; this part alone is missing
+            told = str(error) if isinstance(error, SkillNeuronsError) else f"{type(error).__name__}: {error}"
+            context.notes.append(f"across tasks, seed {seed}: not measured: {told}")
 
 
 def _loaded(context: RunContext, model: str) -> LanguageModel:

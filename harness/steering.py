@@ -134,8 +134,12 @@ def neutral_loss(lm: LanguageModel, neurons: Sequence[int], amounts: Doubles, ne
             ids = torch.tensor([[*first, *tail][: lm.context_length]], device=lm.device)
             logits = lm.model(input_ids=ids).logits[:, :-1].float().log_softmax(-1)
             known = logits.gather(2, ids[:, 1:, None])[0, :, 0].double()
-            scored = known[len(first) - 1 :] if tail else known
+            scored = known[max(len(first) - 1, 0) :] if tail else known
             total, count = total - float(scored.sum()), count + len(scored)
+    if not count:
+        raise UserError(
+            f"causal.neutral_text {neutral!r}: no token to score; lines need two tokens or more that fit the context"
+        )
     return total / count
 
 

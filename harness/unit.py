@@ -157,9 +157,9 @@ def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured:
     if not n:
         return {"columns": {name: {"reason": reason} for name, reason in names.items()}}
     label = f"{unit.model} {unit.data.task.name} seed {unit.seed}: {cell.metric.name}: ablation and steering"
+    _save_cards(context, cell, measured, [name for name, reason in names.items() if not reason])
     with context.display.work(label, n) as step:
         try:
-            _save_cards(context, cell, measured, [name for name, reason in names.items() if not reason])
             return causal_part(
                 settings,
                 measured.bed(),
@@ -170,7 +170,7 @@ def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured:
             )
         except Exception as error:  # the correlations of the cell stay, with this reason beside them
             reason = first_failure(error)
-            context.notes.append(f"{cell.key}: its causal part failed: {reason}")
+            context.notes.append(f"{cell.key}: its causal part failed: {reason}; to try again, delete {cell.key}.json")
             return {"columns": {name: {"reason": why or reason} for name, why in names.items()}, "error": reason}
 
 
@@ -179,11 +179,14 @@ def _save_cards(context: RunContext, cell: PlannedCell, measured: UnitResult, co
     settings = context.config.causal
     if not settings.cards or measured.bed is None:
         return
-    replay = measured.bed().replay
-    site = context.config.attribution.site
-    cards = make_cards(replay.lm, replay.prompt, measured.attribution, columns, settings.cards, site=site)
-    make_folder(context.folder.cards)
-    write_json_atomic(context.folder.cards / f"{cell.key}.json", {"key": cell.key, **cards})
+    try:
+        replay = measured.bed().replay
+        site = context.config.attribution.site
+        cards = make_cards(replay.lm, replay.prompt, measured.attribution, columns, settings.cards, site=site)
+        make_folder(context.folder.cards)
+        write_json_atomic(context.folder.cards / f"{cell.key}.json", {"key": cell.key, **cards})
+    except Exception as error:  # a card is worth less than the cell's figures, which stay
+        context.notes.append(f"{cell.key}: no neuron cards: {first_failure(error)}")
 
 
 def _tuned_pass(

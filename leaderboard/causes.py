@@ -13,7 +13,8 @@ from typing import Any
 
 from skillneurons.leaderboard.formats import one_line
 from skillneurons.leaderboard.rows import mean
-from skillneurons.results import Result
+from skillneurons.leaderboard.settings import settings_of
+from skillneurons.results import Result, canonical_json
 
 SCHEMA_VERSION = 1
 OUTCOMES = ("accuracy", "log_prob", "moved")
@@ -41,7 +42,7 @@ def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -
     lines = [
         "### Causes",
         "",
-        "Neurons chosen on discovery are ablated at prompt tokens and measured on held-out examples, beside random sets of "
+        f"Neurons chosen on discovery are ablated ({_ways(cells)}) and measured on held-out examples, beside random sets of "
         "as many neurons of the same layers and of like mean |activation|. `accuracy`: what it loses; `log_prob`: nats that "
         "the right answer loses; `moved`: how far the column's values move, in their sd (an external label cannot move). "
         "Each with the mean of the random sets in brackets. `percentile` among them and the verdict are about one outcome: "
@@ -69,14 +70,29 @@ def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -
     return [*lines, ""]
 
 
+def _ways(cells: Sequence[Result]) -> str:
+    """Return how neurons were ablated: what was put in their place, and at which tokens."""
+    parts = [cell.causal for cell in cells if cell.causal and cell.causal.get("mode")]
+    return "; ".join(sorted({f"{part['mode']}, at {part['positions']} tokens" for part in parts}))
+
+
 def _tested(cells: Sequence[Result]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
     """Return the tested columns by (task, column), one part per seed, seeds in order."""
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for cell in sorted(cells, key=lambda one: (one.task["name"], one.seed, one.key)):
         for column, figures in ((cell.causal or {}).get("columns") or {}).items():
             if figures.get("doses"):
-                found.setdefault((cell.task["name"], column), []).append(figures)
-    return dict(sorted(found.items()))
+                settings = canonical_json(settings_of(cell))  # seeds of one row differ in nothing else
+                found.setdefault((cell.task["name"], column, settings), []).append(figures)
+    ways: dict[str, str] = {}
+    for cell in cells:
+        part = cell.causal or {}
+        ways[canonical_json(settings_of(cell))] = f"{part.get('mode')}, {part.get('positions')}"
+    several = len({(task, column) for task, column, _ in found}) < len(found)
+    return {
+        (task, f"{column} ({ways[settings]}, {number})" if several else column): parts
+        for number, ((task, column, settings), parts) in enumerate(sorted(found.items()))
+    }
 
 
 def _dose_rows(tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
@@ -193,8 +209,8 @@ def _interactions(across: Sequence[Mapping[str, Any]]) -> list[str]:
         names = dict.fromkeys((o["first"], o["second"]) for one in within for o in one.get("overlaps", []))
         for first, second in names:
             pair = {first, second}
-            overlaps = [o for one in within for o in one["overlaps"] if {o["first"], o["second"]} == pair]
-            joints = [j for one in within for j in one["joints"] if {j["first"], j["second"]} == pair]
+            overlaps = [o for one in within for o in one.get("overlaps", []) if {o["first"], o["second"]} == pair]
+            joints = [j for one in within for j in one.get("joints", []) if {j["first"], j["second"]} == pair]
             kinds = [j["kind"] for j in joints]
             rows.append(
                 (
@@ -271,6 +287,6 @@ def causes_text(cells: Sequence[Result]) -> str:
     if not rows:
         return ""
     headers = ("task", "column", "K", "accuracy lost", "nats lost", "moved, sd", "percentile", "verdict (seeds)")
-    return "ablation at prompt tokens, held out (random sets in brackets):\n\n" + tabulate(
+    return f"ablation ({_ways(cells)}), held out (random sets in brackets):\n\n" + tabulate(
         rows, headers=headers, tablefmt="github", disable_numparse=True
     )

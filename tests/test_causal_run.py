@@ -251,3 +251,45 @@ def test_bad_settings(
 ) -> None:
     assert run(qwen, tmp_path, "--set", setting) == 2
     assert message in capsys.readouterr().err
+
+
+def broken(*_arguments: Any, **_settings: Any) -> Any:
+    raise RuntimeError("out of luck")
+
+
+def test_what_fails_across_tasks_or_in_cards_leaves_the_rest(
+    qwen: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import skillneurons.across
+    import skillneurons.unit
+
+    monkeypatch.setattr(skillneurons.across, "measure_across", broken)
+    monkeypatch.setattr(skillneurons.unit, "make_cards", broken)
+    assert run(qwen, tmp_path, "-M", "labels") == 0
+    told = capsys.readouterr().err
+    assert "across tasks, seed 0: not measured: RuntimeError: out of luck" in told
+    assert "no neuron cards: RuntimeError: out of luck" in told
+    found = cells(tmp_path)
+    assert all(cell["status"] == "ok" and "error" not in cell["causal"] for cell in found.values())
+    assert found["hans labels"]["causal"]["columns"]["labels.gold_label"]["doses"]
+    assert (tmp_path / "board.md").exists()
+
+
+def test_a_step_that_fails_leaves_the_doses(
+    qwen: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import skillneurons.causal
+
+    monkeypatch.setattr(skillneurons.causal, "steering_curve", broken)
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.across=false") == 0
+    part = cells(tmp_path)["hans labels"]["causal"]["columns"]["labels.gold_label"]
+    assert part["steering"] == {"reason": "RuntimeError: out of luck"} and part["doses"][0]["outcomes"]
+
+
+def test_cells_of_other_settings_are_told_apart_on_the_board(
+    done: Path, qwen: sn.LanguageModel, tmp_path: Path
+) -> None:
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.mode=zero", "--set", "causal.across=false") == 0
+    text = render(build_board([done, tmp_path]), "md").decode()
+    assert "`labels.gold_label (mean, prompt, " in text and "`labels.gold_label (zero, prompt, " in text
+    assert "(mean, at prompt tokens; zero, at prompt tokens)" in text
