@@ -5,10 +5,11 @@ For the K neurons of largest |r| on discovery, each outcome d (``effects``) on h
     z = (d - mean(d_i)) / sd(d_i)        percentile = share of d_i below d, ties by half
     p = (1 + #{d_i >= d}) / (R + 1)
 
-The verdict rests on one outcome, chosen before looking (``moved`` of a column that follows behaviour, the target's
-log-probability for an external label):
+Effects that differ by rounding alone (1e-12) are ties, and an sd that small is 0. The random sets are different ones, R of
+them, fewer than asked for where the layers hold no more. The verdict rests on one outcome, chosen before looking
+(``Testbed.outcome_of``: ``moved`` of a column that follows behaviour, the target's log-probability for an external label):
 
-    cause       p <= 0.05, and the bootstrap interval of d lies above 0
+    cause       p <= 0.05, and the bootstrap interval of d lies above 0 and above the mean of the random sets
     correlate   the interval's upper end lies at or below the 95th percentile of the random sets: no more than chance does
     undecided   neither, or fewer than 19 random sets (the smallest p is then above 0.05)
 """
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from skillneurons.changes import Change
 from skillneurons.controls import matched_sets, matched_singles
 from skillneurons.effects import OUTCOMES, first_failure
@@ -29,6 +31,7 @@ from skillneurons.testbed import Testbed
 
 ALPHA = 0.05
 ENOUGH = 19  # random sets: 1 / (ENOUGH + 1) = ALPHA
+ROUNDING = 1e-12  # of float64 sums
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Dose:
     """The ablation of the K strongest neurons: every outcome beside random sets, or ``reason`` why there is none.
 
     ``low`` and ``high`` bound ``outcome``, on which ``verdict`` rests. ``size`` and ``random_size`` are the mean
-    |activation| of the set and of the random sets.
+    |activation| of the set and of the random sets, of which there are ``random_sets``.
     """
 
     k: int
@@ -58,6 +61,7 @@ class Dose:
     verdict: str = "undecided"
     size: float | None = None
     random_size: float | None = None
+    random_sets: int = 0
     outcomes: dict[str, Compared] | None = None
     reason: str = ""
 
@@ -73,11 +77,18 @@ def compare(effect: float, others: Sequence[float]) -> Compared:
         return Compared(_finite(effect), None, None, None, None, None)
     mean = float(known.mean())
     sd = float(known.std(ddof=1)) if len(known) > 1 else 0.0
-    percentile = 100 * float(((known < effect) + 0.5 * (known == effect)).mean())
-    p = float((1 + (known >= effect).sum()) / (len(known) + 1))
+    near = _tolerance(effect, known)
+    sd = sd if sd > near else 0.0
+    percentile = 100 * float(((known < effect - near) + 0.5 * (np.abs(known - effect) <= near)).mean())
+    p = float((1 + (known >= effect - near).sum()) / (len(known) + 1))
     return Compared(
         effect, mean, sd if len(known) > 1 else None, (effect - mean) / sd if sd > 0 else None, percentile, p
     )
+
+
+def _tolerance(effect: float, others: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    """Return the difference up to which two effects are the same."""
+    return ROUNDING * max(1.0, abs(effect), *(abs(float(value)) for value in others))
 
 
 def verdict(effect: float, low: float, high: float, others: Sequence[float]) -> str:
@@ -85,10 +96,11 @@ def verdict(effect: float, low: float, high: float, others: Sequence[float]) -> 
     known = [value for value in others if math.isfinite(value)]
     if len(known) < ENOUGH or not all(map(math.isfinite, (effect, low, high))):
         return "undecided"
-    p = (1 + sum(value >= effect for value in known)) / (len(known) + 1)
-    if p <= ALPHA and low > 0:
+    near = _tolerance(effect, known)
+    p = (1 + sum(value >= effect - near for value in known)) / (len(known) + 1)
+    if p <= ALPHA and low > max(0.0, float(np.mean(known))) + near:
         return "cause"
-    return "correlate" if high <= float(np.quantile(known, 1 - ALPHA)) else "undecided"
+    return "correlate" if high <= float(np.quantile(known, 1 - ALPHA)) + near else "undecided"
 
 
 def dose_curve(
@@ -134,6 +146,7 @@ def dose_curve(
                 random_size=float(np.mean([bed.reference.size[list(one.neurons)].mean() for one in controls]))
                 if controls
                 else None,
+                random_sets=len(controls),
                 outcomes=outcomes,
             )
         )
@@ -183,13 +196,15 @@ def single_neurons(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[Single]:
-    """Ablate each neuron alone, beside up to ``controls`` others of its layer; one test per neuron, uncorrected.
+    """Ablate each neuron alone, beside the ``controls`` others of its layer nearest in mean |activation|.
+
+    One test per neuron, uncorrected.
 
     With ``signs`` (one per neuron) each is also steered alone, by every one of ``alphas``.
     """
     d_ff = bed.lm.d_ff
     near = matched_singles(neurons, bed.reference.size, d_ff, controls)
-    bed.behaviours([Change((n,), mode) for n in (*neurons, *(n for layer in sorted(near) for n in near[layer]))])
+    bed.behaviours([Change((n,), mode) for n in (*neurons, *(other for n in neurons for other in near[n]))])
     pushes = {
         neuron: [(a, Change((neuron,), "steer", (a * float(np.sign(sign)),)) if a else Change()) for a in alphas]
         for neuron, sign in zip(neurons, signs, strict=False)
@@ -199,7 +214,7 @@ def single_neurons(
     found = []
     for neuron in neurons:
         change = Change((neuron,), mode)
-        others = [Change((other,), mode) for other in near[neuron // d_ff]]
+        others = [Change((other,), mode) for other in near[neuron]]
         effects = {name: bed.effects([change, *others], column, name) for name in OUTCOMES}
         low, high = bed.interval(change, column, outcome, resamples=resamples, seed=seed)
         mine, *rest = effects[outcome]

@@ -2,23 +2,28 @@
 
 A task's skill set is the ten strongest neurons of the foremost of its primary columns that was tested.
 
-- Specificity: the set of each task (row) is ablated at the prompt of every task (column): drop in accuracy and in the
-  target's log-probability, beside random sets matched to the row's set.
+- Specificity: the K strongest neurons of each task (row), for every K of ``causal.across_k``, are ablated at the prompt of
+  every task (column): drop in accuracy and in the target's log-probability, and how far the column's own metric moves,
+  beside random sets matched to the row's set.
 - Interactions: the overlap of the tasks' sets and of the metrics' sets within a task, and their joint ablation.
 - Skills on demand (``gating``).
 
-Half of ``causal.examples`` (``causal.generated``) is measured here.
+Half of ``causal.examples`` (``causal.generated``) is measured here. What cannot be measured stands there with its reason; an
+error that no rule of ours gives is kept in ``errors``, and the next run measures the whole again.
 
 All rests on finished cells; the file is ``across/<key>.json``, its key made of theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.ablation import compare, sets_of
+from skillneurons.across_file import SCHEMA_VERSION, read_across
 from skillneurons.causal import TABLE_K, spread
 from skillneurons.changes import Change
 from skillneurons.effects import first_failure
@@ -37,9 +42,8 @@ if TYPE_CHECKING:
     from skillneurons.plan import Unit
     from skillneurons.run_context import RunContext
 
-SCHEMA_VERSION = 1
-OUTCOMES = ("accuracy", "log_prob")
-SPLITS = ("train", "discovery", "heldout")
+Strongest = tuple[tuple[int, ...], tuple[float, ...]]  # flat indices, signs
+OUTCOMES = ("accuracy", "log_prob", "metric", "moved")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +58,14 @@ class Side:
     def name(self) -> str:
         return self.unit.data.task.name
 
+    @property
+    def foremost(self) -> str:
+        return next(iter(self.columns))
 
-def sides_of(context: RunContext, units: Sequence[Unit]) -> list[Side]:
-    """Return the tasks of one model and seed whose cells are finished and tested."""
-    sides = []
+
+def sides_of(context: RunContext, units: Sequence[Unit]) -> tuple[list[Side], dict[str, str]]:
+    """Return the tasks of one model and seed whose cells are finished and tested, and why the others are not there."""
+    sides, absent = [], {}
     for unit in units:
         found = [context.folder.read_cell(cell.key) for cell in unit.cells]
         cells = [cell for cell in found if cell is not None and cell.status == "ok"]
@@ -65,13 +73,17 @@ def sides_of(context: RunContext, units: Sequence[Unit]) -> list[Side]:
             column: cell.key
             for cell in cells
             for column, figures in ((cell.causal or {}).get("columns") or {}).items()
-            if figures.get("doses")
+            if any(dose.get("outcomes") for dose in figures.get("doses") or ())
         }
         foremost = [name for name in unit.data.task.primary if name in tested]
         ordered = {name: tested[name] for name in dict.fromkeys([*foremost, *sorted(tested)])}
-        if ordered and unit.prompt_key is not None:
+        if unit.prompt_key is None:
+            absent[unit.data.task.name] = "there is no prompt (attribution.position input_last)"
+        elif not ordered:
+            absent[unit.data.task.name] = "none of its columns was tested by ablation"
+        else:
             sides.append(Side(unit, cells, ordered))
-    return sides
+    return sides, absent
 
 
 def across_key(context: RunContext, sides: Sequence[Side]) -> str:
@@ -85,15 +97,26 @@ def across_key(context: RunContext, sides: Sequence[Side]) -> str:
     return content_key("across", f"s{sides[0].unit.seed}", payload=payload)
 
 
-def measure_across(context: RunContext, lm: LanguageModel, sides: Sequence[Side], key: str) -> None:
+def is_measured(path: Path) -> bool:
+    """Return whether a file says all there is to say: it can be read, and nothing in it broke off."""
+    found, _ = read_across(path)
+    return found is not None and not found.get("errors")
+
+
+def measure_across(
+    context: RunContext, lm: LanguageModel, sides: Sequence[Side], key: str, absent: Mapping[str, str]
+) -> None:
     """Measure and save what concerns these tasks together; what fails stands there with its reason."""
     settings = context.config.causal
-    n = len(sides)
-    label = f"{sides[0].unit.model} seed {sides[0].unit.seed}: across {n} tasks"
-    with context.display.work(label, 2 * n + 1) as step:
-        beds = {side.name: _bed(context, lm, side) for side in sides}
+    label = f"{sides[0].unit.model} seed {sides[0].unit.seed}: across {len(sides)} tasks"
+    parts = _Parts()
+    with context.display.work(label, 3 * len(sides) + 1) as step:
+        beds: dict[str, Testbed] = {}
+        for side in sides:
+            with parts.guard(f"on {side.name}"):
+                beds[side.name] = _bed(context, lm, side)
+            step(1)
         sets = {side.name: {column: _strongest(context, side, column) for column in side.columns} for side in sides}
-        skill = {name: next(iter(columns.values())) for name, columns in sets.items()}
         found: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "key": key,
@@ -102,7 +125,9 @@ def measure_across(context: RunContext, lm: LanguageModel, sides: Sequence[Side]
             "seed": sides[0].unit.seed,
             "cells": sorted(cell.key for side in sides for cell in side.cells),
             "tasks": [side.name for side in sides],
-            "columns": {side.name: next(iter(side.columns)) for side in sides},
+            "absent": dict(absent),
+            "columns": {side.name: side.foremost for side in sides},
+            "settings": settings.model_dump(mode="json", exclude={"enabled", "across"}),
             "mode": settings.mode,
             "positions": settings.positions,
             "k": TABLE_K,
@@ -110,35 +135,75 @@ def measure_across(context: RunContext, lm: LanguageModel, sides: Sequence[Side]
             "specificity": [],
             "interactions": {"within": {}, "between": {}},
         }
-        for row in skill:
-            found["specificity"] += _specificity(context, beds, row, skill[row][0])
+        for side in sides:
+            with parts.guard(f"specificity of {side.name}"):
+                if side.name in beds:
+                    columns = found["columns"]
+                    found["specificity"] += _specificity(context, beds, side, columns, parts)
             step(1)
-        shared: dict[str, Any] = {
-            "mode": settings.mode,
-            "resamples": context.config.attribution.bootstrap,
-            "seed": settings.seed,
-        }
+        skill = {side.name: sets[side.name][side.foremost] for side in sides}
         flat = {name: neurons for name, (neurons, _) in skill.items()}
-        found["interactions"]["between"]["overlaps"] = [vars(one) for one in overlaps(flat, lm.n_neurons)]
-        joints: dict[str, Any] = found["interactions"]["between"].setdefault("joints", {})
-        for name, bed in beds.items():
-            inside = {column: neurons for column, (neurons, _) in sets[name].items()}
-            found["interactions"]["within"][name] = {
-                "overlaps": [vars(one) for one in overlaps(inside, lm.n_neurons)],
-                "joints": [vars(one) for one in joint_ablation(bed, inside, **shared)],
-            }
+        found["interactions"] = _interactions(context, lm, beds, sets, flat, parts, step)
+        found["on_demand"] = {"reason": "not measured"}
+        with parts.guard("skills on demand"):
+            found["on_demand"] = _on_demand(context, lm, sides, beds, skill)
+        step(1)
+    found["failures"], found["errors"] = parts.failures, parts.errors
+    write_json_atomic(context.folder.across / f"{key}.json", found)
+    context.notes.extend(f"{label}: {what}: {reason}" for what, reason in {**parts.failures, **parts.errors}.items())
+
+
+class _Parts:
+    """Parts that may fail without the others: ``failures`` by a rule of ours, ``errors`` by any other cause."""
+
+    def __init__(self) -> None:
+        self.failures: dict[str, str] = {}
+        self.errors: dict[str, str] = {}
+
+    @contextmanager
+    def guard(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            known = self.failures if isinstance(error, SkillNeuronsError) else self.errors
+            known[what] = first_failure(error)
+
+
+def _interactions(
+    context: RunContext,
+    lm: LanguageModel,
+    beds: Mapping[str, Testbed],
+    sets: Mapping[str, Mapping[str, Strongest]],
+    flat: Mapping[str, tuple[int, ...]],
+    parts: _Parts,
+    step: Callable[[int], None],
+) -> dict[str, Any]:
+    """Return overlaps and joint ablations of the sets of a task's columns, and of the tasks' foremost sets."""
+    settings = context.config.causal
+    shared: dict[str, Any] = {
+        "mode": settings.mode,
+        "resamples": context.config.attribution.bootstrap,
+        "seed": settings.seed,
+    }
+    within: dict[str, Any] = {}
+    joints: dict[str, Any] = {}
+    for name, bed in beds.items():
+        inside = {column: neurons for column, (neurons, _) in sets[name].items()}
+        within[name] = {"overlaps": [vars(one) for one in overlaps(inside, lm.n_neurons)], "joints": []}
+        with parts.guard(f"joint ablation on {name}"):
+            within[name]["joints"] = [vars(one) for one in joint_ablation(bed, inside, **shared)]
             pairs = [(name, other) for other in flat if other != name]
             joints[name] = [vars(one) for one in joint_ablation(bed, flat, pairs=pairs, **shared)]
-            step(1)
-        found["on_demand"] = _on_demand(context, lm, sides, beds, skill)
         step(1)
-    write_json_atomic(context.folder.across / f"{key}.json", found)
+    between = {"overlaps": [vars(one) for one in overlaps(flat, lm.n_neurons)], "joints": joints}
+    return {"within": within, "between": between}
 
 
 def _bed(context: RunContext, lm: LanguageModel, side: Side) -> Testbed:
     settings, config = context.config.causal, context.config
     whole = settings.examples if side.unit.data.task.kind == "choice" else settings.generated
     n = max(1, whole // 2)  # every set of neurons is measured on every task
+    metric = context.registry.metric(side.foremost.partition(".")[0])
     prompt = SoftPrompt.from_pretrained(context.folder.prompts / str(side.unit.prompt_key))
     encoded = {
         split: encode_examples(
@@ -156,7 +221,7 @@ def _bed(context: RunContext, lm: LanguageModel, side: Side) -> Testbed:
         spread(encoded["discovery"], n),
         spread(encoded["heldout"], n),
         prompt,
-        {},
+        {metric.name: (metric, metric.columns_for(side.unit.data.task))},
         mode=settings.mode,
         positions=settings.positions,
         batch_size=config.attribution.batch_size,
@@ -164,31 +229,37 @@ def _bed(context: RunContext, lm: LanguageModel, side: Side) -> Testbed:
     )
 
 
-def _strongest(context: RunContext, side: Side, column: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return the ten strongest neurons of a column (flat indices) and their signs, from the saved scores."""
+def _strongest(context: RunContext, side: Side, column: str, k: int = TABLE_K) -> Strongest:
+    """Return the K strongest neurons of a column (flat indices) and their signs, from the saved scores."""
     scores = read_scores(context.folder, side.columns[column])[0][column]
-    chosen = ranking(scores, TABLE_K)
+    chosen = ranking(scores, k)
     return tuple(int(n) for n in chosen), tuple(float(scores.flat[n]) for n in chosen)
 
 
 def _specificity(
-    context: RunContext, beds: Mapping[str, Testbed], row: str, neurons: Sequence[int]
+    context: RunContext, beds: Mapping[str, Testbed], side: Side, columns: Mapping[str, str], parts: _Parts
 ) -> list[dict[str, Any]]:
-    """Return the effect of one task's set, beside its random sets, on every task."""
-    settings = context.config.causal
-    try:
-        chosen, controls = sets_of(beds[row], neurons, len(neurons), settings.random_sets, settings.seed)
-    except SkillNeuronsError as error:
-        return [{"set": row, "on": name, "reason": first_failure(error)} for name in beds]
-    changes = [Change(one, settings.mode) for one in (chosen, *controls)]
-    found = []
-    for name, bed in beds.items():
-        bed.behaviours(changes)
-        cell: dict[str, Any] = {"set": row, "on": name, "accuracy_intact": bed.intact.accuracy}
-        for outcome in OUTCOMES:
-            mine, *rest = bed.effects(changes, None, outcome)
-            cell[outcome] = vars(compare(mine, rest))
-        found.append(cell)
+    """Return the effect of one task's sets, beside their random sets, on every task and on its column."""
+    settings, row = context.config.causal, side.name
+    found: list[dict[str, Any]] = []
+    for k in sorted(set(settings.across_k)):
+        try:
+            neurons, _ = _strongest(context, side, side.foremost, k)
+            chosen, controls = sets_of(beds[row], neurons, k, settings.random_sets, settings.seed)
+        except SkillNeuronsError as error:
+            found += [{"set": row, "on": name, "k": k, "reason": first_failure(error)} for name in beds]
+            continue
+        changes = [Change(one, settings.mode) for one in (chosen, *controls)]
+        for name, bed in beds.items():
+            cell: dict[str, Any] = {"set": row, "on": name, "k": k, "reason": f"not measured on {name}"}
+            with parts.guard(f"the {k} neurons of {row} on {name}"):
+                bed.behaviours(changes)
+                cell |= {"accuracy_intact": bed.intact.accuracy, "random_sets": len(controls)}
+                for outcome in OUTCOMES:
+                    mine, *rest = bed.effects(changes, columns[name], outcome)
+                    cell[outcome] = vars(compare(mine, rest))
+                del cell["reason"]
+            found.append(cell)
     return found
 
 
@@ -204,7 +275,9 @@ def _on_demand(
     try:
         skills = {}
         for side in sides:
-            bed = beds[side.name]
+            bed = beds.get(side.name)
+            if bed is None:
+                return {"reason": f"{side.name} could not be made ready; skills are compared on all tasks"}
             if bed.replay.prompt is None or config.causal.positions != "prompt":
                 return {
                     "reason": "skills are switched on by prompts and pushes at prompt tokens (causal.positions: prompt)"

@@ -1,8 +1,8 @@
 """What a neuron card needs of the model: driving examples, tokens, attention, vocabulary. Kept as ``cards/<key>.json``.
 
-For each of a column's strongest neurons: the held-out examples that drive it highest and lowest at the read position,
-each with the neuron's activation over its tokens and the attention of the read position in its layer; and what its output
-vector promotes and suppresses. The rest of a card (r, interval, density, ablation, steering, verdict) is in the cell
+For each of a column's strongest neurons: the held-out examples that drive it highest and lowest at the read position (all
+prompt tokens for the mean over them, the one chosen on discovery for the max), each with the neuron's activation over its
+tokens and the attention of the read position in its layer; and what its output vector promotes and suppresses. The rest of a card (r, interval, density, ablation, steering, verdict) is in the cell
 and its pass; ``show --neuron`` puts them together.
 """
 
@@ -23,6 +23,7 @@ from skillneurons.token_activations import token_view
 SCHEMA_VERSION = 1
 EXAMPLES = 3  # at each end
 DECIMALS = 4
+QUANTITIES = {False: "activation", True: "activation x gradient"}
 
 
 def make_cards(
@@ -33,8 +34,14 @@ def make_cards(
     n: int,
     *,
     site: str = "product",
+    position: str = "last",
+    gradient: bool = False,
 ) -> dict[str, Any]:
-    """Return the cards' data of the ``n`` strongest neurons of each column, by column and neuron name."""
+    """Return the cards' data of the ``n`` strongest neurons of each column, by column and neuron name.
+
+    ``gradient``: the rows kept are activations times gradients, by which examples are then ordered.
+    """
+    m = prompt.num_virtual_tokens if prompt is not None else 0
     cards: dict[str, Any] = {}
     for column in columns:
         flat = ranking(attribution.scores[column], n)
@@ -47,15 +54,19 @@ def make_cards(
         for i, neuron in enumerate(flat):
             layer, index = int(neuron // lm.d_ff), int(neuron % lm.d_ff)
             order = np.argsort(-activations[:, i], kind="stable")
+            read = [-1]
+            if m and position != "last":
+                read = list(range(-m, 0)) if at is None else [int(at[i]) - m]
             ends = {"highest": order[:EXAMPLES], "lowest": order[::-1][:EXAMPLES]}
             examples = {
                 name: [
-                    _example(lm, prompt, held, int(row), layer, index, site, float(activations[row, i])) for row in rows
+                    _example(lm, prompt, held, int(row), (layer, index), site, read, float(activations[row, i]))
+                    for row in rows
                 ]
                 for name, rows in ends.items()
             }
             cards[column][f"L{layer:02d}.N{index:04d}"] = {**examples, "vocabulary": _vocabulary(lm, layer, index)}
-    return {"schema_version": SCHEMA_VERSION, "columns": cards}
+    return {"schema_version": SCHEMA_VERSION, "quantity": QUANTITIES[gradient], "columns": cards}
 
 
 def _example(
@@ -63,13 +74,13 @@ def _example(
     prompt: SoftPrompt | None,
     held: Any,
     row: int,
-    layer: int,
-    neuron: int,
+    neuron: tuple[int, int],
     site: str,
+    read: Sequence[int],
     activation: float,
 ) -> Mapping[str, Any]:
     encoded, output = held.encoded[row], held.outputs[row]
-    view = token_view(lm, encoded, prompt, [(layer, neuron)], site=site)
+    view = token_view(lm, encoded, prompt, [neuron], site=site, read=[read])
     attention = view.attention[0]
     return {
         "id": encoded.example.id,

@@ -3,7 +3,8 @@
 Neurons are ranked by |r| on discovery; everything here is measured on heldout. Per column that is tested: the dose
 curve of ablations beside matched random sets, the steering curve of the ten strongest, and the strongest neurons one
 by one. ``ablation_drop``, ``random_drop``, ``random_drop_sd`` and ``causal_z`` are the drop in accuracy at K = 10.
-Whatever goes wrong is the ``reason`` of a column or the ``error`` of the part; the correlations stay.
+Whatever goes wrong is the ``reason`` of a column; the correlations stay. An error that no rule of ours gives is the
+``error`` of the part besides, and the next run measures the cell again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from skillneurons.ablation import Dose, dose_curve, single_neurons
 from skillneurons.attribution import Attribution
 from skillneurons.config import CausalSettings
 from skillneurons.effects import first_failure
+from skillneurons.errors import SkillNeuronsError
 from skillneurons.inputs import EncodedExample
 from skillneurons.statistics import ranking
 from skillneurons.steering import steering_curve
@@ -73,7 +75,10 @@ def causal_part(
         try:
             part["columns"][name] = _column(settings, bed, attribution, name, bootstrap)
         except Exception as error:  # the other columns go on
-            part["columns"][name] = {"reason": first_failure(error)}
+            part["columns"][name] = {"reason": first_failure(error), **_unexpected(error)}
+        broken = part["columns"][name].pop("error", None)
+        if broken:
+            part["error"] = broken
         if progress:
             progress(1)
     return part
@@ -82,6 +87,7 @@ def causal_part(
 def _column(
     settings: CausalSettings, bed: Testbed, attribution: Attribution, column: str, bootstrap: int
 ) -> dict[str, Any]:
+    bed.outcome_of(column)  # before any set is looked at
     bed = bed.fresh()
     scores = attribution.scores[column]
     ranked = [int(n) for n in ranking(scores, max(*settings.k, TABLE_K, settings.cards))]
@@ -96,7 +102,7 @@ def _column(
                 bed, strongest, signs, column, settings.steering, settings.neutral_text
             ).to_json()
         except Exception as error:  # the doses stay
-            found["steering"] = {"reason": first_failure(error)}
+            found |= {"steering": {"reason": first_failure(error)}, **_unexpected(error)}
     if settings.cards:
         few = ranked[: settings.cards]
         ends = [alpha for alpha in SINGLE_ALPHAS if settings.steering]
@@ -104,6 +110,11 @@ def _column(
         singles = single_neurons(bed, few, column, signs=signs, alphas=ends, controls=settings.random_sets, **shared)
         found["neurons"] = [one.to_json() for one in singles]
     return found
+
+
+def _unexpected(error: Exception) -> dict[str, str]:
+    """Return the mark of an error that no rule of ours gives: the next run tries again."""
+    return {} if isinstance(error, SkillNeuronsError) else {"error": first_failure(error)}
 
 
 def _table_figures(doses: Sequence[Dose]) -> dict[str, Any]:

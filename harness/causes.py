@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from skillneurons.ablation import Dose, dose_curve
 from skillneurons.attribution import Attribution
 from skillneurons.errors import UserError, unknown_name
@@ -48,11 +47,7 @@ def ablation_test(
 
     ``metric`` is the column's metric where it is not a registered one. Raise UserError for a K beyond the neurons.
     """
-    scores = _scores(attribution, column)
-    ranked = [int(n) for n in ranking(scores, scores.size)]
-    beyond = [one for one in k if not 1 <= one <= len(ranked)]
-    if beyond:
-        raise UserError(f"K = {beyond[0]}: {len(ranked)} neurons are ranked for {column!r}; ask for 1 to that many")
+    ranked = _ranked(attribution, column, k)
     bed = _bed(lm, task, attribution, column, prompt, metric, mode, positions, batch_size, seed)
     return dose_curve(bed, ranked, column, k, mode=mode, random_sets=random_sets, resamples=resamples, seed=seed)
 
@@ -71,10 +66,8 @@ def steering_test(
     batch_size: int = 64,
 ) -> SteeringCurve:
     """Push the ``k`` neurons of largest |r| along their correlation by every alpha (in sd) and return the dose curve."""
-    scores = _scores(attribution, column)
-    if not 1 <= k <= scores.size:
-        raise UserError(f"k = {k}: there are {scores.size} neurons; ask for 1 to that many")
-    chosen = [int(n) for n in ranking(scores, k)]
+    chosen = _ranked(attribution, column, [k])[:k]
+    scores = attribution.scores[column]
     bed = _bed(lm, task, attribution, column, prompt, metric, "mean", positions, batch_size, 0)
     return steering_curve(bed, chosen, [float(scores.flat[n]) for n in chosen], column, alphas)
 
@@ -101,12 +94,7 @@ def interactions(
     if isinstance(sets, Mapping):
         flat = {name: flat_neurons(lm, neurons) for name, neurons in sets.items()}
     else:
-        for column in sets:
-            if not 1 <= k <= _scores(attribution, column).size:
-                raise UserError(
-                    f"k = {k}: there are {_scores(attribution, column).size} neurons; ask for 1 to that many"
-                )
-        flat = {column: [int(n) for n in ranking(_scores(attribution, column), k)] for column in sets}
+        flat = {column: _ranked(attribution, column, [k])[:k] for column in sets}
     if len(flat) < 2:
         raise UserError(f"interactions are between sets, but there is {len(flat)}; name two or more")
     bed = _bed(lm, task, attribution, None, prompt, None, mode, positions, batch_size, seed)
@@ -114,10 +102,16 @@ def interactions(
     return Interactions(overlaps(flat, lm.n_neurons), joints)
 
 
-def _scores(attribution: Attribution, column: str) -> np.ndarray:
+def _ranked(attribution: Attribution, column: str, ks: Sequence[int]) -> list[int]:
+    """Return the neurons of a column (flat indices), strongest first; refuse a K beyond those that have a score."""
     if column not in attribution.scores:
         raise unknown_name("column", column, attribution.scores)
-    return attribution.scores[column]
+    scores = attribution.scores[column]
+    ranked = [int(n) for n in ranking(scores, scores.size)]
+    beyond = [one for one in ks if not 1 <= one <= len(ranked)]
+    if beyond:
+        raise UserError(f"K = {beyond[0]}: {len(ranked)} neurons are ranked for {column!r}; ask for 1 to that many")
+    return ranked
 
 
 def _bed(

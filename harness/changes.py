@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from skillneurons.errors import UserError, unknown_name
+from skillneurons.errors import CellError, UserError, unknown_name
 from skillneurons.interventions import MODES, Intervention, LayerEdit
 from skillneurons.model import LanguageModel
 from skillneurons.reference import Reference
@@ -43,17 +43,17 @@ class Change:
 class StageEdits:
     """The edits of one batch: rows are examples times changes, examples first.
 
-    ``places`` are the examples' numbers in their split, ``seed`` draws each example's donor: the same for every change
-    and in every batch.
+    ``names`` are the examples' ids; with ``seed`` each draws the example's donor: the same for every change and in every
+    batch, whatever other examples there are.
     """
 
     def __init__(
-        self, lm: LanguageModel, reference: Reference, changes: Sequence[Change], places: Sequence[int], seed: int
+        self, lm: LanguageModel, reference: Reference, changes: Sequence[Change], names: Sequence[str], seed: int
     ) -> None:
         modes = {change.mode for change in changes if change.neurons}
         if len(modes) > 1:
             raise ValueError(f"changes of one batch share their mode, got {sorted(modes)}")
-        self.lm, self.reference, self.changes, self.places = lm, reference, changes, places
+        self.lm, self.reference, self.changes, self.names = lm, reference, changes, names
         self.mode = modes.pop() if modes else "zero"
         self.seed = seed
         beyond = [n for change in changes for n in change.neurons if not 0 <= n < lm.n_neurons]
@@ -95,7 +95,7 @@ class StageEdits:
         chosen: np.ndarray,
         amounts: np.ndarray,
     ) -> LayerEdit:
-        n_rows = len(self.places) * len(self.changes)
+        n_rows = len(self.names) * len(self.changes)
         picked = np.arange(n_rows) if rows is None else np.asarray(rows)
         change, example = picked % len(self.changes), picked // len(self.changes)
         parts = []
@@ -114,6 +114,11 @@ class StageEdits:
 
     def _values(self, stage: str, neurons: np.ndarray, amounts: np.ndarray, example: np.ndarray) -> np.ndarray:
         """Return (rows, positions of the stage, U); one row where all rows share it."""
+        if stage not in self.reference.mean:
+            raise CellError(
+                f"what neurons normally do at {stage} tokens was not measured: no example of discovery has such a token; "
+                "use causal.positions: prompt, or mode zero there by sn.ablate"
+            )
         if self.mode == "zero":
             return np.zeros((1, len(self.reference.mean[stage]), len(neurons)))
         if self.mode == "mean":
@@ -123,13 +128,13 @@ class StageEdits:
         donors = self.reference.donors.get(stage)
         if donors is None or not len(donors):
             raise UserError("mode 'resample' needs donors; measure the reference with donors=True")
-        mine = np.array([_donor(self.seed, self.places[i], len(donors)) for i in example])
+        mine = np.array([_donor(self.seed, self.names[i], len(donors)) for i in example])
         given: np.ndarray = donors[mine][:, :, neurons]
         return given
 
 
-def _donor(seed: int, place: int, n: int) -> int:
-    return random.Random(f"donor/{seed}/{place}").randrange(n)
+def _donor(seed: int, name: str, n: int) -> int:
+    return random.Random(f"donor/{seed}/{name}").randrange(n)
 
 
 def together(changes: Sequence[Change], at_once: int) -> list[list[int]]:

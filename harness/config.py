@@ -102,8 +102,8 @@ class CausalSettings(Section):
     ``columns``: ``primary`` (one per metric), ``all``, or full names. ``examples`` of heldout are measured, ``generated``
     of a task whose answers are written rather than chosen. ``steering`` lists factors in sd, whose price is the loss of
     ``neutral_text`` (english, pocket, or a file of one's own); ``cards`` is how many neurons
-    of a column are tested one by one and get a card. ``across`` runs what concerns several tasks: specificity, interactions
-    and skills on demand.
+    of a column are tested one by one and get a card. ``across`` runs what concerns several tasks: specificity (of the
+    ``across_k`` strongest neurons, each K by itself), interactions and skills on demand.
     """
 
     enabled: bool = True
@@ -118,6 +118,7 @@ class CausalSettings(Section):
     steering: list[float] = [-4.0, -2.0, -1.0, 1.0, 2.0, 4.0]
     cards: Annotated[int, Field(ge=0)] = 10
     across: bool = True
+    across_k: Annotated[list[Positive], Field(min_length=1)] = [10]
     seed: int = 0
 
     @field_validator("steering", mode="before")

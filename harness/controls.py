@@ -3,18 +3,22 @@
 For every neuron of the skill set one of the ``WINDOW`` nearest in mean |activation| among the other neurons of its
 layer is drawn, none twice. A large effect of a set may come from its layers or from the size of its activations
 alone; such a random set shares both. It may hold other neurons that correlate: the comparison is conservative.
+
+No set comes twice: equal sets would count one control several times. Where the window gives too few different ones (small
+sets) it is widened; where the layer itself gives too few, there are fewer sets.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from skillneurons.errors import CellError
 
 WINDOW = 20
+DRAWS = 20  # before the window is doubled
 
 Doubles = npt.NDArray[np.float64]
 
@@ -22,10 +26,10 @@ Doubles = npt.NDArray[np.float64]
 def matched_sets(
     neurons: Sequence[int], size: Doubles, d_ff: int, n_sets: int, *, seed: int = 0
 ) -> list[tuple[int, ...]]:
-    """Return ``n_sets`` random sets (flat indices, sorted) matched to ``neurons`` by layer and mean |activation|.
+    """Return ``n_sets`` different random sets (flat indices, sorted) matched to ``neurons`` by layer and mean |activation|.
 
     ``size`` (n_neurons,) is the mean |activation|. The same arguments give the same sets, whatever the order of
-    ``neurons``. Raise CellError where a layer has too few other neurons.
+    ``neurons``; fewer sets where the layers hold no more. Raise CellError where a layer has too few other neurons.
     """
     by_layer: dict[int, list[int]] = {}
     for neuron in sorted(neurons):
@@ -37,38 +41,51 @@ def matched_sets(
                 f"no random set of this size: {len(mine)} of the {d_ff} neurons of layer {layer} are in the skill set, and "
                 f"only {len(others[layer])} others are left; use a smaller causal.k"
             )
-    sets = []
-    for number in range(n_sets):
-        stream = random.Random(f"controls/{seed}/{number}")
-        chosen: list[int] = []
-        for layer, mine in by_layer.items():
-            left = others[layer].copy()
-            for neuron in stream.sample(mine, len(mine)):
-                near = _nearest(left, size, size[neuron])
-                drawn = near[stream.randrange(len(near))]
-                chosen.append(drawn)
-                left.remove(drawn)
-        sets.append(tuple(sorted(chosen)))
-    return sets
+    widest = max(map(len, others.values()), default=0)
+    window = max(WINDOW, n_sets) if len(neurons) == 1 else WINDOW
+    sets: dict[tuple[int, ...], None] = {}
+    while len(sets) < n_sets and by_layer:
+        stream = random.Random(f"controls/{seed}/{len(sets)}")
+        for _ in range(DRAWS):
+            drawn = _drawn(stream, by_layer, others, size, window)
+            if drawn not in sets:
+                sets[drawn] = None
+                break
+        else:
+            if window >= widest:
+                break
+            window *= 2
+    return list(sets)
+
+
+def _drawn(
+    stream: random.Random,
+    by_layer: Mapping[int, Sequence[int]],
+    others: Mapping[int, Sequence[int]],
+    size: Doubles,
+    window: int,
+) -> tuple[int, ...]:
+    """Return one random set."""
+    chosen: list[int] = []
+    for layer, mine in by_layer.items():
+        left = list(others[layer])
+        for neuron in stream.sample(mine, len(mine)):
+            near = _nearest(left, size, size[neuron], window)
+            drawn = near[stream.randrange(len(near))]
+            chosen.append(drawn)
+            left.remove(drawn)
+    return tuple(sorted(chosen))
 
 
 def matched_singles(neurons: Sequence[int], size: Doubles, d_ff: int, n: int) -> dict[int, tuple[int, ...]]:
-    """Return for each layer of ``neurons`` up to ``n`` other neurons, those nearest to them in mean |activation|.
+    """Return for each neuron up to ``n`` others of its layer, those nearest to it in mean |activation|, nearest first.
 
-    They are what each single neuron of the layer is compared with; drawn in turn for each of them, none twice.
+    None of ``neurons`` is among them. They are what the neuron alone is compared with.
     """
-    by_layer: dict[int, list[int]] = {}
-    for neuron in sorted(neurons):
-        by_layer.setdefault(neuron // d_ff, []).append(neuron)
     found = {}
-    for layer, mine in by_layer.items():
-        left, chosen = _others(layer, mine, size, d_ff), list[int]()
-        while left and len(chosen) < n:
-            neuron = mine[len(chosen) % len(mine)]
-            nearest = min(left, key=lambda other: (abs(size[other] - size[neuron]), other))
-            chosen.append(nearest)
-            left.remove(nearest)
-        found[layer] = tuple(chosen)
+    for neuron in neurons:
+        left = _others(neuron // d_ff, neurons, size, d_ff)
+        found[int(neuron)] = tuple(_nearest(left, size, size[neuron], n))
     return found
 
 
@@ -79,10 +96,10 @@ def _others(layer: int, mine: Sequence[int], size: Doubles, d_ff: int) -> list[i
     return sorted((n for n in every if n not in apart), key=lambda n: (size[n], n))
 
 
-def _nearest(ordered: list[int], size: Doubles, value: float) -> list[int]:
-    """Return the ``WINDOW`` neurons of an ordered list whose mean |activation| is nearest to ``value``."""
+def _nearest(ordered: list[int], size: Doubles, value: float, window: int) -> list[int]:
+    """Return the ``window`` neurons of an ordered list whose mean |activation| is nearest to ``value``."""
     sizes = size[ordered]
     middle = int(np.searchsorted(sizes, value))
-    low, high = max(0, middle - WINDOW), min(len(ordered), middle + WINDOW)
+    low, high = max(0, middle - window), min(len(ordered), middle + window)
     near = sorted(range(low, high), key=lambda i: (abs(sizes[i] - value), ordered[i]))
-    return [ordered[i] for i in near[:WINDOW]]
+    return [ordered[i] for i in near[:window]]

@@ -6,13 +6,14 @@ its inputs differ in length: they are padded on the left, masked, and their posi
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from skillneurons.errors import CellError
+from skillneurons.errors import CellError, ModelError
 from skillneurons.inputs import EncodedExample
 from skillneurons.model import LanguageModel
 from skillneurons.prompt import SoftPrompt
@@ -84,6 +85,25 @@ def run_prompt(lm: LanguageModel, inputs: Prefix, prompt: SoftPrompt) -> Prefix:
     return Prefix(out.past_key_values, _next(out), places.get("attention_mask"))
 
 
+def copied_cache(cache: Any) -> Any:
+    """Return a cache of its own that shares the tensors; growing or selecting replaces tensors, never changes one.
+
+    What is run on the copy leaves the cache as it was, whatever its kind: one of a sliding window cannot be cropped.
+    Raise ModelError for a cache that is written in place.
+    """
+    from transformers.cache_utils import DynamicCache
+
+    if not isinstance(cache, DynamicCache):
+        raise ModelError(
+            f"the model keeps a {type(cache).__name__}, which is changed in place; only models with a DynamicCache can be run"
+        )
+    own = copy.copy(cache)
+    for name, value in vars(own).items():
+        if isinstance(value, list):
+            setattr(own, name, [one if isinstance(one, torch.Tensor) else copy.copy(one) for one in value])
+    return own
+
+
 def _next(out: Any) -> torch.Tensor:
     log_probs: torch.Tensor = out.logits[:, -1].float().log_softmax(-1)
     return log_probs
@@ -146,15 +166,15 @@ def read_draft(lm: LanguageModel, prefix: Prefix, drafts: Sequence[Sequence[int]
     """Return, for each row, the continuation that greedy decoding would write if it is the draft, else None.
 
     Each draft is a whole text (it ends with the end of text, or at the limit of its length). All its tokens run in one pass;
-    it stands if each is the most probable one after those before it. The cache is restored.
+    it stands if each is the most probable one after those before it. The cache stays as it is.
     """
     longest = max(len(draft) for draft in drafts)
     ids = torch.tensor([[*draft, *[0] * (longest - len(draft))] for draft in drafts], device=prefix.log_probs.device)
     log_probs = prefix.log_probs[:, None]
     if longest > 1:
         places = places_after(prefix, longest - 1)
-        out = lm.model(input_ids=ids[:, :-1], past_key_values=prefix.cache, use_cache=True, **places)
-        prefix.cache.crop(1 - longest)
+        cache = copied_cache(prefix.cache)
+        out = lm.model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True, **places)
         log_probs = torch.cat((log_probs, out.logits.float().log_softmax(-1)), dim=1)  # (B, longest, vocabulary)
     lengths = torch.tensor([len(draft) for draft in drafts], device=ids.device)
     real = torch.arange(longest, device=ids.device)[None] < lengths[:, None]

@@ -40,7 +40,8 @@ def card_lines(root: Path, result: Result, neuron: str, names: Sequence[str]) ->
     layer, index = parse_neuron(neuron)
     folder = ResultsFolder(root)
     scores, heldout = read_scores(folder, str(result.pass_))
-    cards = _cards(folder, result)
+    kept = _cards(folder, result)
+    cards, quantity = kept["columns"], quantity_of(result, kept)
     lines = [f"{neuron_name(layer, index)}:"]
     for name in names:
         n_layers, d_ff = scores[name].shape
@@ -50,7 +51,7 @@ def card_lines(root: Path, result: Result, neuron: str, names: Sequence[str]) ->
             )
         r, h = float(scores[name][layer, index]), float(heldout[name][layer, index])
         lines.append(f"  {name}: r {r:+.3f}, heldout {h:+.3f}{_sure(result.columns[name], layer, index)}")
-        lines += [f"    {line}" for line in _more(folder, result, name, layer, index, cards.get(name, {}))]
+        lines += [f"    {line}" for line in _more(folder, result, name, layer, index, cards.get(name, {}), quantity)]
     return lines
 
 
@@ -64,7 +65,13 @@ def _sure(figures: Mapping[str, Any], layer: int, index: int) -> str:
 
 
 def _more(
-    folder: ResultsFolder, result: Result, column: str, layer: int, index: int, cards: Mapping[str, Any]
+    folder: ResultsFolder,
+    result: Result,
+    column: str,
+    layer: int,
+    index: int,
+    cards: Mapping[str, Any],
+    quantity: str,
 ) -> list[str]:
     """Return what only the strongest neurons of a column have."""
     from skillneurons.density import density_lines
@@ -72,7 +79,7 @@ def _more(
     lines: list[str] = []
     density = column_density(folder, result, column, layer, index)
     if density is not None:
-        lines += ["activation by value of the column (held out):", *(f"  {line}" for line in density_lines(density))]
+        lines += [f"{quantity} by value of the column (held out):", *(f"  {line}" for line in density_lines(density))]
     tested = ((result.causal or {}).get("columns") or {}).get(column) or {}
     for one in tested.get("neurons") or []:
         if (one["layer"], one["neuron"]) == (layer, index):
@@ -81,7 +88,7 @@ def _more(
     if card:
         lines += _vocabulary_lines(card["vocabulary"])
         for end in ("highest", "lowest"):
-            lines.append(f"held-out examples that drive it {end}:")
+            lines.append(f"held-out examples that drive it {end} (by {quantity}):")
             for example in card[end]:
                 lines += [f"  {line}" for line in _example_lines(example)]
     return lines
@@ -115,14 +122,22 @@ def column_density(folder: ResultsFolder, result: Result, column: str, layer: in
 def _cards(folder: ResultsFolder, result: Result) -> Mapping[str, Any]:
     path = folder.cards / f"{result.key}.json"
     if not path.exists():
-        return {}
+        return {"columns": {}}
     try:
-        columns: Mapping[str, Any] = json.loads(path.read_text("utf-8"))["columns"]
+        kept: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+        if not isinstance(kept["columns"], dict):
+            raise ValueError("its columns are no mapping")
     except (OSError, ValueError, KeyError) as error:
         raise ResultsError(
             f"{path}: not a readable card ({error}); delete the file and its cell and run again"
         ) from error
-    return columns
+    return kept
+
+
+def quantity_of(result: Result, kept: Mapping[str, Any]) -> str:
+    """Return what the rows kept of a cell hold: activations, or their products with the gradient."""
+    gradient = result.config["attribution"]["statistic"] == "grad_x_activation"
+    return str(kept.get("quantity") or ("activation x gradient" if gradient else "activation"))
 
 
 def _causal_lines(one: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,9 @@
 """What a neuron writes: the tokens that its output vector promotes and suppresses.
 
-    logits = U norm(w),   w the neuron's column of the output projection, norm the model's final norm, U the unembedding
+    logits = U norm(w) - U norm(0)
 
-The norm of a lone vector rescales it, so logits compare tokens within a neuron, not neurons with each other.
+w is the neuron's column of the output projection (through the block's own norm where one follows it, as in Gemma 2 and OLMo
+2), norm the model's final norm, U the unembedding. What norm and U add to any vector (their biases) is taken off. The norm of a lone vector rescales it, so logits compare tokens within a neuron, not neurons with each other.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ def output_vector(lm: LanguageModel, layer: int, neuron: int) -> torch.Tensor:
 def output_vocabulary(lm: LanguageModel, layer: int, neuron: int, k: int = 10) -> OutputVocabulary:
     """Return the ``k`` tokens of largest and of smallest logit; raise ModelError where the final norm cannot be told."""
     flat_neurons(lm, [(layer, neuron)])
-    norm = final_norm(lm)
-    vector = output_vector(lm, layer, neuron).to(lm.device, lm.dtype)
-    logits = lm.model.get_output_embeddings()(norm(vector[None, None]))[0, 0].float()
+    inner, norm = norms_after(lm, layer)
+    vector = output_vector(lm, layer, neuron).to(lm.device, lm.dtype)[None, None]
+    for one in inner:
+        vector = one(vector) - one(torch.zeros_like(vector))
+    head = lm.model.get_output_embeddings()
+    logits = (head(norm(vector)).float() - head(norm(torch.zeros_like(vector))).float())[0, 0]
     logits = logits[: len(lm.tokenizer)]  # rows beyond the tokenizer are padding of the table
     k = min(k, len(logits))
     chosen = [logits.topk(k), logits.topk(k, largest=False)]
@@ -55,29 +59,41 @@ def token_text(lm: LanguageModel, token: int) -> str:
     return str(lm.tokenizer.decode([token]))
 
 
-def final_norm(lm: LanguageModel) -> torch.nn.Module:
-    """Return the norm that runs last before the unembedding, found by running one token."""
-    inside = {
-        id(module)
-        for stack in lm.model.modules()
-        if isinstance(stack, torch.nn.ModuleList)
-        for module in stack.modules()
-    }
-    norms = [
-        module
-        for module in lm.model.modules()
-        if id(module) not in inside and "norm" in type(module).__name__.lower() and hasattr(module, "weight")
-    ]
-    ran: list[torch.nn.Module] = []
-    handles = [norm.register_forward_hook(lambda module, _args, _out: ran.append(module)) for norm in norms]
+def norms_after(lm: LanguageModel, layer: int) -> tuple[list[torch.nn.Module], torch.nn.Module]:
+    """Return the norms that a layer's feed-forward output passes on its way into the residual stream, and the final norm.
+
+    Both are found by running one token. Raise ModelError where no norm runs last before the unembedding.
+    """
+    stacks = [stack for stack in lm.model.modules() if isinstance(stack, torch.nn.ModuleList)]
+    blocks = {id(module) for stack in stacks for module in stack.modules()}
+    projection = lm.projections[layer]
+    block = next(one for stack in stacks for one in stack if any(inner is projection for inner in one.modules()))
+    own = {id(module) for module in block.modules()}
+    norms = [m for m in lm.model.modules() if "norm" in type(m).__name__.lower() and hasattr(m, "weight")]
+    outside: list[torch.nn.Module] = []
+    inside: list[torch.nn.Module] = []
+    passed: list[torch.Tensor] = []  # what the feed-forward block put out, and what norms made of it
+
+    def written(_module: torch.nn.Module, _args: Any, out: torch.Tensor) -> None:
+        passed.append(out)
+
+    def ran(module: torch.nn.Module, args: tuple[Any, ...], out: torch.Tensor) -> None:
+        if id(module) not in blocks:
+            outside.append(module)
+        elif id(module) in own and any(args[0] is one or args[0].data_ptr() == one.data_ptr() for one in passed):
+            inside.append(module)
+            passed.append(out)
+
+    handles = [projection.register_forward_hook(written)]
+    handles += [norm.register_forward_hook(ran) for norm in norms]
     try:
         lm.model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=lm.device))
     finally:
         for handle in handles:
             handle.remove()
-    if not ran:
+    if not outside:
         raise ModelError(
             f"model {lm.name!r} ({lm.architecture}): no norm runs between its blocks and its unembedding, so what a neuron "
             "promotes cannot be told"
         )
-    return ran[-1]
+    return inside, outside[-1]

@@ -21,6 +21,7 @@ from skillneurons.generation import (
     Continuation,
     Prefix,
     Sampling,
+    copied_cache,
     generate,
     places_after,
     run_prefix,
@@ -34,7 +35,7 @@ from skillneurons.types import Example, Output, Task
 
 
 def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Return the summed log-probability (nats) of one answer per row, shape (B,); the cache is restored."""
+    """Return the summed log-probability (nats) of one answer per row, shape (B,); the cache stays as it is."""
     first = torch.tensor([answer[0] for answer in answers], device=lm.device)
     total = prefix.log_probs.gather(1, first[:, None])[:, 0].double()
     longest = max(len(answer) for answer in answers)
@@ -42,9 +43,11 @@ def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[
         return total
     padded = torch.tensor([[*answer, *[0] * (longest - len(answer))] for answer in answers], device=lm.device)
     out = lm.model(
-        input_ids=padded[:, :-1], past_key_values=prefix.cache, use_cache=True, **places_after(prefix, longest - 1)
+        input_ids=padded[:, :-1],
+        past_key_values=copied_cache(prefix.cache),
+        use_cache=True,
+        **places_after(prefix, longest - 1),
     )
-    prefix.cache.crop(1 - longest)  # a negative number removes that many positions
     log_probs = out.logits.float().log_softmax(-1).gather(2, padded[:, 1:, None])[..., 0]  # (B, longest - 1)
     lengths = torch.tensor([len(answer) for answer in answers], device=lm.device)
     real = torch.arange(1, longest, device=lm.device)[None] < lengths[:, None]
@@ -53,7 +56,7 @@ def score_answers(lm: LanguageModel, prefix: Prefix, answers: Sequence[Sequence[
 
 
 def choice_outputs(lm: LanguageModel, rows: Sequence[EncodedExample], prefix: Prefix) -> list[Output]:
-    """Return the outputs of rows that choose the most probable of their choices; the cache is restored."""
+    """Return the outputs of rows that choose the most probable of their choices; the cache stays as it is."""
     counts = {len(row.choices or ()) for row in rows}
     scores = torch.full((len(rows), max(counts)), float("-inf"), dtype=torch.float64)
     for c in range(max(counts)):
@@ -89,7 +92,7 @@ class Writer(Protocol):
     """Who writes the texts of a batch; ``numbers`` are rows of it."""
 
     def score(self, prefix: Prefix, answers: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return the log-probability (nats) of one answer per row; the cache is restored."""
+        """Return the log-probability (nats) of one answer per row; the cache stays as it is."""
 
     def write(self, prefix: Prefix, limit: int) -> list[Continuation]:
         """Continue every row, at most ``limit`` tokens each; the cache is used up."""

@@ -18,10 +18,11 @@ from skillneurons.examples import data_hash, load_splits
 from skillneurons.model_source import resolve_model
 from skillneurons.neutral import neutral_hash
 from skillneurons.registry import Registry
-from skillneurons.results import ResultsFolder, content_key
+from skillneurons.results import Result, ResultsFolder, content_key
 from skillneurons.task_setup import set_up
 from skillneurons.types import SPLITS, Example, Metric, Split, Task
 
+CAUSAL_VERSION = "2"  # what the same causal settings mean: random sets, outcomes, verdicts
 POSITIONS = ("last", "max", "mean", "input_last")
 
 
@@ -45,7 +46,11 @@ class TaskData:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """One cell: its key, its metric, the metric's columns here, and whether it is finished."""
+    """One cell: its key, its metric, the metric's columns here, and whether it is finished.
+
+    A cell whose causal part was broken off, or failed by no rule of ours, is not: its correlations stand, and are
+    measured again with it.
+    """
 
     key: str
     metric: Metric
@@ -84,7 +89,7 @@ def settings_of(config: Config) -> dict[str, dict[str, Any]]:
     if sections["attribution"]["position"] == "input_last":
         sections["prompt"] = {}
     if config.causal.enabled:
-        sections["causal"] = config.causal.model_dump(mode="json", exclude={"enabled", "across"})
+        sections["causal"] = config.causal.model_dump(mode="json", exclude={"enabled", "across", "across_k"})
     return sections
 
 
@@ -168,7 +173,8 @@ def _unit(
         "support": {one.name: registry.source_hash("metric", one.name) for one in support},
     }
     if config.causal.enabled:
-        content_of_figures["neutral_text"] = {"hash": neutral_hash(config.causal.neutral_text)}
+        text = neutral_hash(config.causal.neutral_text)
+        content_of_figures["causal_tests"] = {"version": CAUSAL_VERSION, "neutral_text": text}
     cells = []
     for metric in metrics:
         columns = metric.columns_for(data.task)
@@ -189,8 +195,13 @@ def _unit(
         }
         key = content_key(data.task.name, metric.name, f"s{seed}", payload=payload)
         found = folder.read_cell(key)
-        cells.append(PlannedCell(key, metric, columns, source_hash, found is not None and found.status == "ok"))
+        cells.append(PlannedCell(key, metric, columns, source_hash, _is_done(found)))
     return Unit(model, revision, data, seed, prompt_key, tuple(cells), support)
+
+
+def _is_done(cell: Result | None) -> bool:
+    causal = (cell.causal or {}) if cell is not None else {}
+    return cell is not None and cell.status == "ok" and "error" not in causal and not causal.get("pending")
 
 
 def nuisances_of(config: Config, registry: Registry, task: Task) -> tuple[str, ...]:

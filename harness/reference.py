@@ -1,10 +1,11 @@
 """What neurons normally do, measured on examples apart from those that an ablation is measured on.
 
 Three stages of a sequence are told apart: ``input`` (the question's tokens), ``prompt`` (the m virtual tokens, each
-position by itself) and ``answer`` (the target's tokens as the model reads them; a one-token answer has none). Of each
+position by itself) and ``answer`` (the tokens of the target, or of every choice, as the model reads them; a one-token
+answer has none, and where all are of one token there is no such stage). Of each
 stage: mean and sd of every neuron's activation, shape (positions, n_neurons), positions = m for ``prompt`` and 1 (all
 tokens pooled) otherwise; its mean |activation|; and, for resampling, the activations of ``donors``: single examples
-whose values another example can be given.
+whose values another example can be given, the same examples for all stages.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import torch
 from skillneurons.activations import ActivationRecorder
 from skillneurons.errors import UserError
-from skillneurons.generation import run_prefix
+from skillneurons.generation import Prefix, copied_cache, run_prefix
 from skillneurons.inputs import EncodedExample, equal_length_batches
 from skillneurons.model import LanguageModel
 from skillneurons.prompt import SoftPrompt
@@ -79,6 +80,7 @@ def measure_reference(
     n = lm.n_neurons
     sums = {stage: PearsonAccumulator(1, (m if stage == "prompt" else 1) * n) for stage in wanted}  # of "values" alone
     sizes, counts = np.zeros(n), 0
+    run = dict.fromkeys(wanted, 0)
     kept: dict[str, dict[int, Floats]] = {stage: {} for stage in wanted}
     givers = {row.index for row in encoded[:DONORS]} if donors else set()
     for rows in equal_length_batches(encoded, batch_size):
@@ -86,12 +88,13 @@ def measure_reference(
             flat = seen.reshape(len(rows), -1) if stage == "prompt" else seen[real]  # pooled: (tokens, n)
             if len(flat):
                 sums[stage].update(np.zeros((len(flat), 1)), flat)
+                run[stage] += len(flat)
             tokens = seen.reshape(-1, n) if stage == "prompt" else flat
             sizes += np.abs(tokens).sum(axis=0, dtype=np.float64)
             counts += len(tokens)
             for i, row in enumerate(rows):
                 if row.index in givers and real[i].any():
-                    last = max(int(real[i].sum()) - 1, 0)
+                    last = int(np.flatnonzero(real[i])[-1])
                     kept[stage][row.index] = seen[i] if stage == "prompt" else seen[i, last : last + 1]
         if progress:
             progress(len(rows))
@@ -101,14 +104,12 @@ def measure_reference(
             "which is read off the last prompt token; use prompt or everywhere"
         )
     mean, sd = {}, {}
-    for stage, one in sums.items():
-        mean[stage], sd[stage] = (np.nan_to_num(part).reshape(-1, n) for part in one.mean_and_sd())
-    return Reference(mean, sd, sizes / counts, {s: _stacked(k, m if s == "prompt" else 1, n) for s, k in kept.items()})
-
-
-def _stacked(kept: Mapping[int, Floats], positions: int, n: int) -> Floats:
-    rows = [kept[index] for index in sorted(kept) if len(kept[index])]
-    return np.stack(rows) if rows else np.empty((0, positions, n), dtype=np.float32)
+    measured = [stage for stage in wanted if run[stage]]
+    for stage in measured:
+        mean[stage], sd[stage] = (part.reshape(-1, n) for part in sums[stage].mean_and_sd())
+    common = sorted(set.intersection(*(set(kept[stage]) for stage in measured)))
+    given = {stage: np.stack([kept[stage][index] for index in common]) for stage in measured} if common else {}
+    return Reference(mean, sd, sizes / counts, given)
 
 
 def _seen(
@@ -117,24 +118,46 @@ def _seen(
     """Return each stage's activations (rows, positions, n_neurons) and which of them are of real tokens."""
     length, m = len(rows[0].ids), prompt.num_virtual_tokens if prompt is not None else 0
     found: dict[str, tuple[Floats, npt.NDArray[np.bool_]]] = {}
-    with ActivationRecorder(lm, length + m, reduce="each") as recorder:
+    after = prompt is not None and prompt.placement == "append"
+    last = m if after and "input" not in wanted else length + m
+    with ActivationRecorder(lm, last, reduce="each") as recorder:
+        recorder.enabled = wanted != ("answer",)
         prefix = run_prefix(lm, rows, prompt)
-        whole = recorder.take().reshape(len(rows), -1, lm.n_neurons).cpu().numpy()
-        after = prompt is not None and prompt.placement == "append"
-        at = {
-            "input": slice(0, length) if after else slice(m, None),
-            "prompt": slice(length, None) if after else slice(0, m),
-        }
-        for stage in ("input", "prompt"):
-            if stage in wanted:
-                part = whole[:, at[stage]]
-                found[stage] = part, np.ones(part.shape[:2], dtype=bool)
-        longest = max(len(row.target) for row in rows)
-        if "answer" in wanted and longest > 1:
-            ids = torch.tensor([[*row.target, *[0] * (longest - len(row.target))] for row in rows], device=lm.device)
-            recorder.last_positions = longest - 1
-            lm.model(input_ids=ids[:, :-1], past_key_values=prefix.cache, use_cache=True, logits_to_keep=1)
-            answer = recorder.take().reshape(len(rows), longest - 1, lm.n_neurons).cpu().numpy()
-            lengths = np.array([len(row.target) - 1 for row in rows])
-            found["answer"] = answer, np.arange(longest - 1)[None] < lengths[:, None]
+        if recorder.enabled:
+            whole = recorder.take().reshape(len(rows), last, lm.n_neurons).cpu().numpy()
+            at = {
+                "input": slice(0, last - m) if after else slice(m, None),
+                "prompt": slice(last - m, None) if after else slice(0, m),
+            }
+            for stage in ("input", "prompt"):
+                if stage in wanted:
+                    part = whole[:, at[stage]]
+                    found[stage] = part, np.ones(part.shape[:2], dtype=bool)
+        if "answer" in wanted:
+            recorder.enabled = True
+            parts = [_answers(lm, recorder, prefix, answers) for answers in _each_choice(rows)]
+            if any(real.size for _, real in parts):
+                seen, real = zip(*parts, strict=True)
+                found["answer"] = np.concatenate(seen, axis=1), np.concatenate(real, axis=1)
     return found
+
+
+def _each_choice(rows: Sequence[EncodedExample]) -> list[list[Sequence[int]]]:
+    """Return the answers that are run: one list per choice, one answer per row (empty where a row has fewer choices)."""
+    every = [row.choices or (row.target,) for row in rows]
+    return [[choices[c] if c < len(choices) else () for choices in every] for c in range(max(map(len, every)))]
+
+
+def _answers(
+    lm: LanguageModel, recorder: ActivationRecorder, prefix: Prefix, answers: Sequence[Sequence[int]]
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the activations of one answer per row (rows, positions, n_neurons), all its tokens but the last, and which are real."""
+    longest = max(map(len, answers))
+    if longest < 2:
+        return np.empty((len(answers), 0, lm.n_neurons), np.float32), np.empty((len(answers), 0), bool)
+    ids = torch.tensor([[*answer, *[0] * (longest - len(answer))] for answer in answers], device=lm.device)
+    recorder.last_positions = longest - 1
+    cache = copied_cache(prefix.cache)
+    lm.model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    seen = recorder.take().reshape(len(answers), longest - 1, lm.n_neurons).cpu().numpy()
+    return seen, np.arange(longest - 1)[None] < np.array([len(answer) - 1 for answer in answers])[:, None]

@@ -11,15 +11,22 @@ The unchanged model is measured by the same replay with a change of no neuron.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from skillneurons.changes import Change, StageEdits, together
 from skillneurons.errors import CellError, UserError
-from skillneurons.generation import Continuation, Prefix, generate, read_draft, run_prefix, run_prompt, second_turn
+from skillneurons.generation import (
+    Continuation,
+    Prefix,
+    copied_cache,
+    generate,
+    read_draft,
+    run_prefix,
+    run_prompt,
+    second_turn,
+)
 from skillneurons.inputs import EncodedExample, equal_length_batches
 from skillneurons.model import LanguageModel
 from skillneurons.outputs import choice_outputs, score_answers, text_outputs
@@ -59,9 +66,9 @@ class Replay:
         for rows in equal_length_batches(self.encoded, self.batch_size):
             start = self._input(rows)
             places = [place[row.index] for row in rows]
-            shared = self._unchanged(rows, places, start)
+            shared = self._unchanged(rows, start)
             for which in together(changes, self._at_once(rows)):
-                edits = StageEdits(self.lm, self.reference, [changes[i] for i in which], places, self.seed)
+                edits = StageEdits(self.lm, self.reference, [changes[i] for i in which], _ids(rows), self.seed)
                 outputs = self._batch(rows, start, edits, shared)
                 for number, output in enumerate(outputs):
                     found[which[number % len(which)]][places[number // len(which)]] = output
@@ -85,14 +92,12 @@ class Replay:
         return None if self.positions == "everywhere" else run_prefix(self.lm, rows, None)
 
     @torch.inference_mode()
-    def _unchanged(
-        self, rows: Sequence[EncodedExample], places: Sequence[int], start: Prefix | None
-    ) -> _Dialogues | None:
+    def _unchanged(self, rows: Sequence[EncodedExample], start: Prefix | None) -> _Dialogues | None:
         """Write the unchanged texts of a batch, from which the changed ones begin; return its second-turn inputs."""
         if self.task.kind == "choice":
             return None
         if not all(row.index in self._drafts for row in rows):
-            self._batch(rows, start, StageEdits(self.lm, self.reference, [Change()], places, self.seed))
+            self._batch(rows, start, StageEdits(self.lm, self.reference, [Change()], _ids(rows), self.seed))
         if self.task.follow_up is None or start is None:
             return None
         turns = []
@@ -115,13 +120,26 @@ class Replay:
         n = len(edits.changes)
         repeated = [row for row in rows for _ in range(n)]
         prefix = self._prefix(repeated, start, edits, n)
-        if not bool(prefix.log_probs.isfinite().all()):
-            raise CellError(f"{self._told(edits)} makes the logits non-finite; use a smaller factor (causal.steering)")
-        answer = [("answer", 1)] if self.positions != "prompt" else []
+        self._check(edits, prefix.log_probs)
+        answer = [("answer", 1)] if self.positions != "prompt" and self._answers_run else []
+        if self.task.kind != "choice":
+            return text_outputs(self.lm, self.task, repeated, prefix, _Writer(self, repeated, edits, answer, shared))
         with edits.intervention(answer):
-            if self.task.kind == "choice":
-                return choice_outputs(self.lm, repeated, prefix)
-        return text_outputs(self.lm, self.task, repeated, prefix, _Writer(self, repeated, edits, answer, shared))
+            outputs = choice_outputs(self.lm, repeated, prefix)
+        self._check(edits, torch.tensor([value for one in outputs for value in one.choice_log_probs or ()]))
+        return outputs
+
+    @property
+    def _answers_run(self) -> bool:
+        """Whether any answer token is run through the model; a one-token choice is read off the last prompt token."""
+        if self.task.kind != "choice":
+            return True
+        return any(len(choice) > 1 for row in self.encoded for choice in row.choices or ())
+
+    def _check(self, edits: StageEdits, log_probs: torch.Tensor) -> None:
+        """Refuse log-probabilities that are not numbers; minus infinity is one (a token that the model rules out)."""
+        if bool(log_probs.isnan().any()):
+            raise CellError(f"{self._told(edits)} makes the logits non-finite; use a smaller factor (causal.steering)")
 
     def _prefix(self, rows: Sequence[EncodedExample], start: Prefix | None, edits: StageEdits, n: int) -> Prefix:
         """Return input and prompt after their pass under the changes."""
@@ -130,7 +148,7 @@ class Replay:
             stages = [("input", len(rows[0].ids)), ("prompt", m)][: 2 if m else 1]
             with edits.intervention(stages):
                 return run_prefix(self.lm, rows, self.prompt)
-        cache = _copied(start.cache)
+        cache = copied_cache(start.cache)
         if n > 1:
             cache.batch_repeat_interleave(n)
         inputs = Prefix(cache, start.log_probs.repeat_interleave(n, dim=0), None)
@@ -168,7 +186,9 @@ class _Writer:
 
     def score(self, prefix: Prefix, answers: Sequence[Sequence[int]]) -> torch.Tensor:
         with self.edits.intervention(self.answer):
-            return score_answers(self.replay.lm, prefix, answers)
+            scores = score_answers(self.replay.lm, prefix, answers)
+        self.replay._check(self.edits, scores)
+        return scores
 
     def write(self, prefix: Prefix, limit: int) -> list[Continuation]:
         return self._continued(prefix, 0, range(len(self.rows)), limit)
@@ -219,7 +239,9 @@ class _Writer:
                 written = generate(lm, part, limit)
             for i, one in zip(anew, written, strict=True):
                 found[i] = one
-        return [one for one in found if one is not None]
+        done = [one for one in found if one is not None]
+        self.replay._check(self.edits, torch.tensor([one.log_prob for one in done]))
+        return done
 
     def keep(self, turn: int, numbers: Sequence[int], written: Sequence[Continuation]) -> None:
         """Keep the texts of the unchanged model as drafts."""
@@ -230,18 +252,13 @@ class _Writer:
                     texts.append(list(one.ids))
 
 
-def _copied(cache: Any) -> Any:
-    """Return a cache of its own that shares the tensors; growing, cropping or selecting replaces tensors, never changes one."""
-    own = copy.copy(cache)
-    for name, value in vars(own).items():
-        if isinstance(value, list):
-            setattr(own, name, [one if isinstance(one, torch.Tensor) else copy.copy(one) for one in value])
-    return own
+def _ids(rows: Sequence[EncodedExample]) -> list[str]:
+    return [row.example.id for row in rows]
 
 
 def _some(prefix: Prefix, rows: Sequence[int]) -> Prefix:
     """Return some rows of a prefix, each as often as it is named; the prefix stays as it is."""
     picked = torch.tensor(rows, device=prefix.log_probs.device)
-    cache = _copied(prefix.cache)
+    cache = copied_cache(prefix.cache)
     cache.batch_select_indices(picked)
     return Prefix(cache, prefix.log_probs[picked], None if prefix.mask is None else prefix.mask[picked])

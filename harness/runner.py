@@ -2,7 +2,7 @@
 
 Per unit (model, task, seed): tune a prompt or load the saved one, run one pass over discovery and
 heldout for all metrics that are still missing, measure the untuned and the no-prompt baselines, write
-the pass and then a cell per metric. A cell that fails is saved as failed with its reason and the
+the pass and then a cell per metric, first with its correlations and then with its causal part. A cell that fails is saved as failed with its reason and the
 others go on; a finished cell is never run again.
 """
 
@@ -112,19 +112,23 @@ def _run_model(context: RunContext, units: Sequence[Unit]) -> None:
 
 def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | None) -> None:
     """Measure what concerns several tasks of a model, seed by seed, where that was not done for these cells."""
-    from skillneurons.across import across_key, measure_across, sides_of
+    from skillneurons.across import across_key, is_measured, measure_across, sides_of
 
     for seed in dict.fromkeys(unit.seed for unit in units):
-        sides = sides_of(context, [unit for unit in units if unit.seed == seed])
+        own = [unit for unit in units if unit.seed == seed]
+        sides, absent = sides_of(context, own)
         if len(sides) < 2:
+            if len(own) > 1:
+                told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
+                context.notes.append(f"across tasks, seed {seed}: not measured, it needs two tasks ({told})")
             continue
         key = across_key(context, sides)
-        if (context.folder.across / f"{key}.json").exists():
+        if is_measured(context.folder.across / f"{key}.json"):
             continue
         make_folder(context.folder.across)
         try:
             lm = lm or _loaded(context, units[0].model)
-            measure_across(context, lm, sides, key)
+            measure_across(context, lm, sides, key, absent)
         except Exception as error:  # the cells are finished and saved; this part alone is missing
             told = str(error) if isinstance(error, SkillNeuronsError) else f"{type(error).__name__}: {error}"
             context.notes.append(f"across tasks, seed {seed}: not measured: {told}")
@@ -150,6 +154,10 @@ def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem
             for key, cell in list(left.items()):
                 failure = measured.failures.get(cell.metric.name)
                 if failure is None:
+                    if context.config.causal.enabled:  # a run that is broken off keeps the correlations
+                        early = ok_cell(context.config, unit, cell, lm, measured, {"pending": True, "columns": {}})
+                        record = run_record(started, context.config, lm, None, measured.seconds)
+                        context.folder.write_cell(early, record)
                     causal = causal_of_cell(context, unit, cell, measured)
                     result = ok_cell(context.config, unit, cell, lm, measured, causal)
                     _finish(context, result, started, lm, None, measured.seconds)

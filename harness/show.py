@@ -128,7 +128,7 @@ def _column_lines(name: str, figures: Mapping[str, Any], top: int, causal: Mappi
     lines += [
         f"  {neuron_name(r['layer'], r['neuron'])}  r {r['r']:+.3f}{_p(r.get('p_adjusted'))}  "
         f"heldout {_number(r['r_heldout'], '+.3f')}{_interval(r.get('ci_low'), r.get('ci_high'), '+.3f')}"
-        + (f"  at prompt token {r['position']}" if "position" in r else "")
+        + (f"  at prompt token [P{r['position'] + 1}]" if "position" in r else "")
         for r in rows
     ]
     return [*lines, *_shortcut_lines(figures.get("shortcut")), *_causal_lines(causal)]
@@ -155,6 +155,8 @@ def _causal_lines(causal: Mapping[str, Any]) -> list[str]:
         for i, alpha in enumerate(curve["alphas"]):
             shown = (f"{name} {_number(curve[name][i])}" for name in ("metric", "log_prob", "accuracy", "neutral_loss"))
             lines.append(f"    {alpha:+g} sd: " + ", ".join(shown))
+        for factor, reason in sorted((curve.get("refused") or {}).items()):
+            lines.append(f"    {factor} sd: {reason}")
     for one in causal.get("neurons") or []:
         outcome = one["outcomes"][one["outcome"]]
         lines.append(

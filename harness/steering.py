@@ -4,22 +4,24 @@
 
 over a sweep of alpha through zero. The dose curve is the mean of the metric (of the target's log-probability for an
 external label, which no change can move). Trend: Page's test for ordered alternatives over the groups' means, in
-both directions; ``rising`` or ``falling`` at p <= 0.05. The price is the language-model loss (nats per token) of
+both directions; ``rising`` or ``falling`` at p <= 0.025 (0.05 for the two together); a group whose means differ by
+less than 1e-6 of their size counts as one that does not change. A factor that makes the logits non-finite is left out
+of the curve and stands in ``refused`` with the reason. The price is the language-model loss (nats per token) of
 neutral text (``neutral``) whose every position is pushed by the same amounts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from skillneurons.changes import Change
-from skillneurons.errors import UserError
+from skillneurons.errors import CellError, UserError
 from skillneurons.interventions import Intervention, LayerEdit
 from skillneurons.model import LanguageModel
 from skillneurons.neutral import neutral_text
@@ -27,6 +29,7 @@ from skillneurons.testbed import Testbed
 
 ALPHA = 0.05
 MOST_GROUPS = 1000  # rows of the trend test
+SAME = 1e-6  # means of a float32 model that differ by less differ by rounding
 
 Doubles = npt.NDArray[np.float64]
 
@@ -47,6 +50,7 @@ class SteeringCurve:
     trend: str
     p_rising: float | None
     p_falling: float | None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain types for a cell."""
@@ -71,8 +75,20 @@ def steering_curve(
     order = np.argsort(np.asarray(neurons))
     flat = tuple(int(neurons[i]) for i in order)
     pushes = {a: tuple(a * float(np.sign(signs[i])) for i in order) for a in sweep}
-    changes = [Change(flat, "steer", pushes[a]) if a else Change() for a in sweep]
-    seen = bed.behaviours(changes)
+    changes = {a: Change(flat, "steer", pushes[a]) if a else Change() for a in sweep}
+    refused: dict[str, str] = {}
+    try:
+        bed.behaviours(list(changes.values()))
+    except CellError:  # one factor must not cost the others
+        for a in sweep:
+            try:
+                bed.behaviours([changes[a]])
+            except CellError as error:
+                refused[f"{a:g}"] = str(error)
+        sweep = [a for a in sweep if f"{a:g}" not in refused]
+        if sweep in ([], [0.0]):
+            raise
+    seen = bed.behaviours([changes[a] for a in sweep])
     index = bed.columns.index(column)
     followed = "metric" if bed.outcome_of(column) == "moved" else "log_prob"
     values = np.stack([one.values[:, index] if followed == "metric" else one.log_prob for one in seen], axis=1)
@@ -90,6 +106,7 @@ def steering_curve(
         trend=_trend(rising, falling),
         p_rising=_finite(rising),
         p_falling=_finite(falling),
+        refused=refused,
     )
 
 
@@ -102,6 +119,9 @@ def page_trend(values: Doubles, groups: npt.NDArray[np.int64]) -> tuple[float, f
 
     means = [values[groups == group].mean(axis=0) for group in np.unique(groups)]
     rows = np.array([row for row in means if np.isfinite(row).all()][:MOST_GROUPS])
+    for row in rows:
+        if np.ptp(row) <= SAME * max(1.0, float(np.abs(row).max())):
+            row[:] = row[0]
     if len(rows) < 2 or rows.shape[1] < 3 or np.ptp(rows, axis=1).max() == 0:
         return float("nan"), float("nan")
     found = [page_trend_test(part, method="asymptotic").pvalue for part in (rows, rows[:, ::-1])]
@@ -109,9 +129,9 @@ def page_trend(values: Doubles, groups: npt.NDArray[np.int64]) -> tuple[float, f
 
 
 def _trend(rising: float, falling: float) -> str:
-    if rising <= ALPHA:
+    if rising <= ALPHA / 2:
         return "rising"
-    return "falling" if falling <= ALPHA else "none"
+    return "falling" if falling <= ALPHA / 2 else "none"
 
 
 @torch.inference_mode()

@@ -45,16 +45,23 @@ class Testbed:
         return [column for _, columns in self.metrics.values() for column in columns]
 
     @property
+    def _everything(self) -> Change:
+        return Change(tuple(range(self.lm.n_neurons)), "mean")
+
+    @property
     def intact(self) -> Behaviour:
         return self.behaviours([Change()])[0]
 
     def fresh(self) -> Testbed:
-        """Return a testbed that has seen nothing but the unchanged model.
+        """Return a testbed that has seen nothing but the unchanged model (and what ``outcome_of`` needs).
 
-        What is measured there depends on nothing that was asked before: neither the choice of an outcome, nor the last
-        digit of a number, which may change with what runs side by side.
+        What is measured there depends on nothing that was asked before, not even the last digit of a number, which may
+        change with what runs side by side.
         """
-        return Testbed(self.replay, self.metrics, {Change(): self.intact})
+        known = {Change(): self.intact}
+        if self._everything in self._known:
+            known[self._everything] = self._known[self._everything]
+        return Testbed(self.replay, self.metrics, known)
 
     def behaviours(self, changes: Sequence[Change], progress: Callable[[int], None] | None = None) -> list[Behaviour]:
         """Return what the model does under each change; ``progress`` is told of changes times examples."""
@@ -85,15 +92,17 @@ class Testbed:
     def outcome_of(self, column: str) -> str:
         """Return what a change is judged by: ``moved`` for a column that follows behaviour, else ``log_prob``.
 
-        A column follows behaviour if any change tried so far changed any of its values; an external label never does.
+        A column follows behaviour if any of its values changes when every neuron is put to its mean: one fixed change, so
+        that the choice depends on no neuron that is under test. An external label never does.
         """
         index = self.columns.index(column)
-        before = self.intact.values[:, index]
-        for after in self._known.values():
-            now = after.values[:, index]
-            if not np.array_equal(now, before, equal_nan=True):
-                return "moved"
-        return "log_prob"
+        (after,) = self.behaviours([self._everything])
+        same = np.array_equal(after.values[:, index], self.intact.values[:, index], equal_nan=True)
+        return "log_prob" if same else "moved"
+
+    def of(self, metrics: Applied) -> Testbed:
+        """Return a testbed of the same examples that watches other metrics."""
+        return Testbed(self.replay, metrics)
 
 
 def testbed(

@@ -1,7 +1,7 @@
 """One example as a neuron sees it: its activation at every token, and the attention that the read position pays.
 
-Positions are those of [input][prompt]; the read position is the last one. Attention is that of the neuron's own layer,
-mean over heads; it sums to 1. Only the eager implementation of attention gives it: the model is switched to it and
+Positions are those of [input][prompt]. Attention is that of the neuron's own layer, mean over heads (and over the read
+positions where there are several); it sums to 1. Only the eager implementation of attention gives it: the model is switched to it and
 back, and left as it was.
 """
 
@@ -40,8 +40,12 @@ def token_view(
     neurons: Sequence[tuple[int, int]],
     *,
     site: str = "product",
+    read: Sequence[Sequence[int]] = (),
 ) -> TokenView:
-    """Run one example and return what each neuron (layer, neuron) does at its tokens, in one pass."""
+    """Run one example and return what each neuron (layer, neuron) does at its tokens, in one pass.
+
+    ``read`` are each neuron's read positions, counted from the end (-1: the last one, as without ``read``).
+    """
     embedded = lm.embed(torch.tensor([row.ids], device=lm.device))
     tokens = [token_text(lm, token) for token in row.ids]
     if prompt is not None:
@@ -55,7 +59,11 @@ def token_view(
         whole = recorder.take().reshape(len(tokens), lm.n_layers, lm.d_ff)
     seen = out.attentions or ()
     usable = len(seen) == lm.n_layers and all(one is not None for one in seen)
-    attention = [seen[layer][0, :, -1].float().mean(dim=0).tolist() if usable else None for layer, _ in neurons]
+    places = [list(one) for one in read] or [[-1]] * len(neurons)
+    attention = [
+        seen[layer][0, :, at].float().mean(dim=(0, 1)).tolist() if usable else None
+        for (layer, _), at in zip(neurons, places, strict=True)
+    ]
     return TokenView(
         tokens,
         [whole[:, layer, neuron].tolist() for layer, neuron in neurons],

@@ -53,7 +53,8 @@ class UnitResult:
     scores: Sequence[Score] = ()
     truncated: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    bed: Callable[[], Testbed] | None = None
+    bed: Callable[[str], Testbed] | None = None  # by metric
+    cards: Callable[[Sequence[str], int], dict[str, Any]] | None = None
 
     def columns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the figures of the named columns."""
@@ -123,28 +124,44 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
         scores=scores_of(unit.data.task, tuned),
         truncated={split: sum(row.truncated for row in one.encoded) for split, one in tuned.items()},
         seconds={"passes": round(passed - began, 3), "inference": round(inferred - passed, 3)},
-        bed=cache(lambda: _testbed(work, prompt, tuned, failures)),
+        bed=_beds(work, prompt, tuned),
+        cards=lambda columns, n: make_cards(
+            lm,
+            prompt,
+            attribution,
+            columns,
+            n,
+            site=settings.site,
+            position=settings.position,
+            gradient=bool(getattr(factory, "gradient", False)),
+        ),
     )
 
 
-def _testbed(
-    work: _Work, prompt: SoftPrompt | None, tuned: Mapping[Split, Measured], failures: Mapping[str, SkillNeuronsError]
-) -> Testbed:
-    """Return where the unit's neurons are changed: heldout as it was encoded, reference from discovery."""
+def _beds(work: _Work, prompt: SoftPrompt | None, tuned: Mapping[Split, Measured]) -> Callable[[str], Testbed]:
+    """Return where the unit's neurons are changed, by the metric that watches: a metric that fails spoils no other's.
+
+    Heldout as it was encoded, the reference from discovery, measured when the first metric asks.
+    """
     settings = work.context.config.causal
-    n = settings.examples if work.unit.data.task.kind == "choice" else settings.generated
-    return testbed(
-        work.lm,
-        work.unit.data.task,
-        spread(tuned["discovery"].encoded, n),
-        spread(tuned["heldout"].encoded, n),
-        prompt,
-        {name: one for name, one in work.applied.items() if name not in failures},
-        mode=settings.mode,
-        positions=settings.positions,
-        batch_size=work.context.config.attribution.batch_size,
-        seed=settings.seed,
-    )
+
+    @cache
+    def shared() -> Testbed:
+        n = settings.examples if work.unit.data.task.kind == "choice" else settings.generated
+        return testbed(
+            work.lm,
+            work.unit.data.task,
+            spread(tuned["discovery"].encoded, n),
+            spread(tuned["heldout"].encoded, n),
+            prompt,
+            {},
+            mode=settings.mode,
+            positions=settings.positions,
+            batch_size=work.context.config.attribution.batch_size,
+            seed=settings.seed,
+        )
+
+    return lambda metric: shared().of({metric: work.applied[metric]})
 
 
 def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured: UnitResult) -> dict[str, Any] | None:
@@ -160,29 +177,34 @@ def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured:
     _save_cards(context, cell, measured, [name for name, reason in names.items() if not reason])
     with context.display.work(label, n) as step:
         try:
-            return causal_part(
+            part = causal_part(
                 settings,
-                measured.bed(),
+                measured.bed(cell.metric.name),
                 measured.attribution,
                 names,
                 bootstrap=context.config.attribution.bootstrap,
                 progress=step,
             )
-        except Exception as error:  # the correlations of the cell stay, with this reason beside them
+            if "error" in part:
+                context.notes.append(f"{cell.key}: its causal part failed: {part['error']}; the next run tries again")
+            return part
+        except SkillNeuronsError as error:  # cannot be done with these settings; the correlations stay
             reason = first_failure(error)
-            context.notes.append(f"{cell.key}: its causal part failed: {reason}; to try again, delete {cell.key}.json")
+            context.notes.append(f"{cell.key}: no causal part: {reason}")
+            return {"columns": {name: {"reason": why or reason} for name, why in names.items()}}
+        except Exception as error:  # the correlations stay, with this reason beside them
+            reason = first_failure(error)
+            context.notes.append(f"{cell.key}: its causal part failed: {reason}; the next run tries again")
             return {"columns": {name: {"reason": why or reason} for name, why in names.items()}, "error": reason}
 
 
 def _save_cards(context: RunContext, cell: PlannedCell, measured: UnitResult, columns: Sequence[str]) -> None:
     """Save what the cards of the strongest neurons need of the model."""
     settings = context.config.causal
-    if not settings.cards or measured.bed is None:
+    if not settings.cards or measured.cards is None:
         return
     try:
-        replay = measured.bed().replay
-        site = context.config.attribution.site
-        cards = make_cards(replay.lm, replay.prompt, measured.attribution, columns, settings.cards, site=site)
+        cards = measured.cards(columns, settings.cards)
         make_folder(context.folder.cards)
         write_json_atomic(context.folder.cards / f"{cell.key}.json", {"key": cell.key, **cards})
     except Exception as error:  # a card is worth less than the cell's figures, which stay

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skillneurons.across_file import read_across
 from skillneurons.errors import ResultsError, unknown_name
 from skillneurons.leaderboard.accuracies import make_accuracies
-from skillneurons.leaderboard.causes import causes_lines, causes_text, read_across
+from skillneurons.leaderboard.causes import causes_lines, causes_text
 from skillneurons.leaderboard.formats import csv_bytes, parquet_bytes
 from skillneurons.leaderboard.markdown import markdown_text
 from skillneurons.leaderboard.rows import Row, make_rows
@@ -73,20 +74,33 @@ def build_board(dirs: Sequence[Path | str]) -> Board:
         own = [cell for cell in kept if (cell.model["name"], cell.model["revision"] or "") == model]
         # a comparison counts where all its cells are here: others were measured on what is now another cell
         keys = {cell.key for cell in own}
-        beside = _widest([one for _, one in sorted(across.items()) if set(one["cells"]) <= keys])
+        whole = [one for _, one in sorted(across.items()) if set(one["cells"]) <= keys]
+        beside, apart = _widest(whole)
+        left_out |= {f"across/{key}.json: another comparison of more cells is shown" for key in apart}
         causes[model] = causes_lines(own, beside)
     rows, notes = make_rows(kept), comparability(kept)
     return Board(rows, make_accuracies(kept), problems, notes, sorted(left_out), causes, causes_text(kept))
 
 
-def _widest(across: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one comparison per seed: that of the most cells, where runs of some tasks or metrics left others."""
-    best: dict[int, dict[str, Any]] = {}
+def _widest(across: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the comparison that is shown, one file per seed, and the keys of those that are not.
+
+    Only files of the same settings and tasks are one comparison: that of the most cells, where runs of some tasks or
+    metrics, or other settings, left others.
+    """
+    groups: dict[str, dict[int, dict[str, Any]]] = {}
     for one in across:
-        known = best.get(one["seed"])
+        alike = canonical_json({name: one[name] for name in ("settings", "tasks", "columns")})
+        seeds = groups.setdefault(alike, {})
+        known = seeds.get(one["seed"])
         if known is None or (len(one["cells"]), one["key"]) > (len(known["cells"]), known["key"]):
-            best[one["seed"]] = one
-    return [best[seed] for seed in sorted(best)]
+            seeds[one["seed"]] = one
+    if not groups:
+        return [], []
+    best = max(sorted(groups), key=lambda alike: sum(len(one["cells"]) for one in groups[alike].values()))
+    shown = [one for _, one in sorted(groups[best].items())]
+    kept = {one["key"] for one in shown}
+    return shown, [one["key"] for one in across if one["key"] not in kept]
 
 
 def _folder(path: Path) -> ResultsFolder:

@@ -6,9 +6,7 @@ Figures are means over the prompt seeds that have them; verdicts are counted. Wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from skillneurons.leaderboard.formats import one_line
@@ -16,22 +14,8 @@ from skillneurons.leaderboard.rows import mean
 from skillneurons.leaderboard.settings import settings_of
 from skillneurons.results import Result, canonical_json
 
-SCHEMA_VERSION = 1
 OUTCOMES = ("accuracy", "log_prob", "moved")
-NEEDED = ("key", "model", "revision", "seed", "cells", "tasks", "columns", "specificity", "interactions")
 VERDICTS = ("cause", "correlate", "undecided")
-
-
-def read_across(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return what a file says about several tasks, or None and why it cannot be read."""
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        return None, f"it is not valid JSON ({error})"
-    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
-        return None, "it was written by another version of skillneurons"
-    missing = [name for name in NEEDED if name not in data]
-    return (None, f"{missing[0]} is missing") if missing else (data, "")
 
 
 def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -43,10 +27,10 @@ def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -
         "### Causes",
         "",
         f"Neurons chosen on discovery are ablated ({_ways(cells)}) and measured on held-out examples, beside random sets of "
-        "as many neurons of the same layers and of like mean |activation|. `accuracy`: what it loses; `log_prob`: nats that "
+        "as many neurons of the same layers and of like mean |activation|, no two alike. `accuracy`: what it loses; `log_prob`: nats that "
         "the right answer loses; `moved`: how far the column's values move, in their sd (an external label cannot move). "
         "Each with the mean of the random sets in brackets. `percentile` among them and the verdict are about one outcome: "
-        "`moved`, or `log_prob` for a label. *cause*: more than 95 % of random sets and above 0 by its interval; "
+        "`moved`, or `log_prob` for a label. *cause*: more than 95 % of random sets, and above 0 and their mean by its interval; "
         "*correlate*: by its interval no more than random sets do.",
         "",
         *_table(
@@ -56,15 +40,17 @@ def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -
     ]
     steering = _steering_rows(tested)
     if steering:
-        alphas = steering[0][1]
-        same = [row for row, theirs in steering if theirs == alphas]
         lines += [
             "",
             "**Steering**: the ten strongest pushed by alpha sd along their correlation; the mean of the column (of log p of the "
-            "right answer for a label), the trend by seed, and the loss of neutral text (nats per token) at both ends.",
-            "",
-            *_table(("task", "column", "follows", *(f"{a:+g}" for a in alphas), "trend", "neutral text"), same),
+            "right answer for a label), the trend by seed, and the loss of neutral text (nats per token) at both ends and at 0.",
         ]
+        for alphas, rows in steering.items():
+            headers = ("task", "column", "follows", *(f"{a:+g}" for a in alphas), "trend (seeds)", "neutral text")
+            lines += ["", *_table(headers, rows)]
+    refused = _refused(tested)
+    if refused:
+        lines += ["", "Not steered: " + "; ".join(refused) + "."]
     for part in (_specificity, _interactions, _on_demand):
         lines += part(across)
     return [*lines, ""]
@@ -130,48 +116,73 @@ def _beside(outcomes: Sequence[Mapping[str, Any]], name: str) -> str:
     return f"{_number(effect)} ({_number(random)})"
 
 
-def _counted(verdicts: Sequence[str]) -> str:
-    return ", ".join(f"{name} {verdicts.count(name)}" for name in VERDICTS if name in verdicts)
+def _counted(told: Sequence[str], order: Sequence[str] = VERDICTS) -> str:
+    return ", ".join(f"{name} {told.count(name)}" for name in order if name in told)
 
 
 def _steering_rows(
     tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
-) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
-    rows = []
+) -> dict[tuple[float, ...], list[tuple[str, ...]]]:
+    """Return the steering curves, one row per column, by the factors that they have."""
+    rows: dict[tuple[float, ...], list[tuple[str, ...]]] = {}
     for (task, column), parts in tested.items():
-        curves = [part["steering"] for part in parts if (part.get("steering") or {}).get("alphas")]
-        if not curves:
-            continue
-        alphas = tuple(curves[0]["alphas"])
-        followed = curves[0]["followed"]
-        alike = [curve for curve in curves if tuple(curve["alphas"]) == alphas and curve["followed"] == followed]
-        values = [_number(mean(curve[followed][i] for curve in alike)) for i in range(len(alphas))]
-        trends = [curve["trend"] for curve in alike]
-        trend = ", ".join(f"{name} {trends.count(name)}" for name in ("rising", "falling", "none") if name in trends)
-        losses = [_number(mean(c["neutral_loss"][i] for c in alike), 2) for i in (0, alphas.index(0.0), -1)]
-        rows.append(((task, f"`{column}`", followed, *values, trend, " / ".join(losses)), alphas))
+        curves: dict[tuple[tuple[float, ...], str], list[Mapping[str, Any]]] = {}
+        for part in parts:
+            curve = part.get("steering") or {}
+            if curve.get("alphas"):
+                curves.setdefault((tuple(curve["alphas"]), curve["followed"]), []).append(curve)
+        for (alphas, followed), alike in curves.items():
+            values = [_number(mean(curve[followed][i] for curve in alike)) for i in range(len(alphas))]
+            trends = _counted([curve["trend"] for curve in alike], ("rising", "falling", "none"))
+            ends = [0, *([alphas.index(0.0)] if 0.0 in alphas else []), -1]
+            losses = " / ".join(_number(mean(curve["neutral_loss"][i] for curve in alike), 2) for i in ends)
+            rows.setdefault(alphas, []).append((task, f"`{column}`", followed, *values, trends, losses))
     return rows
+
+
+def _refused(tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Return which columns, or which factors, could not be steered, with the reason."""
+    found: dict[str, None] = {}
+    for (task, column), parts in tested.items():
+        for part in parts:
+            curve = part.get("steering") or {}
+            if curve.get("reason"):
+                found[f"{task} `{column}`: {one_line(curve['reason'])}"] = None
+            for alpha, reason in sorted((curve.get("refused") or {}).items()):
+                found[f"{task} `{column}` by {alpha}: {one_line(reason)}"] = None
+    return list(found)
 
 
 def _specificity(across: Sequence[Mapping[str, Any]]) -> list[str]:
     tasks, entries = _tasks(across), [entry for one in across for entry in one["specificity"]]
     if not entries:
         return []
+    columns = {task: column for one in across for task, column in one["columns"].items()}
 
-    def cell(row: str, column: str) -> str:
-        own = [e for e in entries if (e["set"], e["on"]) == (row, column) and e.get("log_prob")]
-        if not own:
-            return next((one_line(e["reason"]) for e in entries if (e["set"], e["on"]) == (row, column)), "")
-        parts = [_beside([e[name] for e in own], name) for name in ("accuracy", "log_prob")]
-        return f"{parts[0]}; {parts[1]}; {_number(mean(e['log_prob']['percentile'] for e in own), 0)}"
+    def cell(row: str, column: str, k: int, outcome: str) -> str:
+        own = [e for e in entries if (e["set"], e["on"], e["k"]) == (row, column, k)]
+        done = [e[outcome] for e in own if e.get(outcome)]
+        if not done:
+            return "; ".join(sorted({one_line(e.get("reason", "")) for e in own}))
+        told = _beside(done, outcome)
+        return told if told == "-" else f"{told} {_number(mean(one['percentile'] for one in done), 0)}"
 
-    return [
+    lines = [
         "",
-        "**Specificity**: the ten neurons of a task (row) ablated at the prompt of every task (column): accuracy lost; nats "
-        "that the right answer loses; its percentile among random sets.",
-        "",
-        *_table(("neurons of", *(f"on {t}" for t in tasks)), [(t, *(cell(t, u) for u in tasks)) for t in tasks]),
+        "**Specificity**: the strongest neurons of a task (row) ablated at the prompt of every task (column). Random sets in "
+        "brackets, then the percentile among them.",
     ]
+    heads = {
+        "accuracy": "accuracy lost by the {k} neurons of",
+        "log_prob": "nats lost by the {k} neurons of",
+        "moved": "metric moved (sd) by the {k} neurons of",
+    }
+    for k in sorted({entry["k"] for entry in entries}):
+        for outcome, head in heads.items():
+            on = [f"on {t}" + (f" (`{columns.get(t)}`)" if outcome == "moved" else "") for t in tasks]
+            rows = [(task, *(cell(task, other, k, outcome) for other in tasks)) for task in tasks]
+            lines += ["", *_table((head.format(k=k), *on), rows)]
+    return lines
 
 
 def _interactions(across: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -77,7 +77,8 @@ def _parts(cell: Result) -> list[_Part]:
         column = cell.columns.get(name, {"status": "not_applicable", "reason": "the cell has no such column"})
         ours = ((cell.causal or {}).get("columns") or {}).get(name) or {}
         figures = {**column, **{figure: ours.get(figure) for figure in CAUSAL}}
-        figures["causal_reason"] = ours.get("reason") or (cell.causal or {}).get("error")
+        pending = "the run broke off before its causal part; run again" if (cell.causal or {}).get("pending") else None
+        figures["causal_reason"] = ours.get("reason") or (cell.causal or {}).get("error") or pending
         parts.append(_Part(cell, name, column["status"], column.get("reason") or "", figures))
     return parts
 

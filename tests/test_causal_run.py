@@ -198,14 +198,37 @@ def test_the_board_tells_it(done: Path, tmp_path: Path) -> None:
         and "**Specificity**" not in render(again, "md").decode()
     )
     (damaged / "across" / path.name).write_text(json.dumps({"schema_version": 1, "key": "k"}))
-    assert "model is missing" in build_board([damaged]).problems[0]
+    assert "written by another version of skillneurons; run again" in build_board([damaged]).problems[0]
+    whole = json.loads(path.read_text())
+    for place, value, told in (
+        (("model",), None, "model: Input should be a valid string; delete the file and run again"),
+        (
+            ("specificity", 0, "log_prob", "effect"),
+            "x",
+            "specificity.0.log_prob.effect: Input should be a valid number",
+        ),
+        (("interactions", "between", "joints", "hans", 0, "kind"), 3, "interactions.between.joints.hans.0.kind: Input"),
+        (("on_demand", "policies", "gate"), [1], "on_demand.policies.gate: Input should be a valid dictionary"),
+    ):
+        broken_file = json.loads(json.dumps(whole))
+        part = broken_file
+        for step in place[:-1]:
+            part = part[step]
+        part[place[-1]] = value
+        (damaged / "across" / path.name).write_text(json.dumps(broken_file))
+        assert told in build_board([damaged]).problems[0]
 
 
 def test_a_causal_part_that_cannot_be_done_leaves_the_correlations(qwen: sn.LanguageModel, tmp_path: Path) -> None:
     assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.positions=answer", "--set", "causal.across=false") == 0
     found = cells(tmp_path)["hans labels"]
     assert found["status"] == "ok" and found["columns"]["labels.gold_label"]["top10_r"] > 0
-    assert "no position of that kind is run, because every answer is one token" in found["causal"]["error"]
+    assert "error" not in found["causal"]  # it cannot be done with these settings: no next run tries again
+    reason = found["causal"]["columns"]["labels.gold_label"]["reason"]
+    assert "no position of that kind is run, because every answer is one token" in reason
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.positions=answer", "--set", "causal.across=false") == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == before
     (row,) = [r for r in build_board([tmp_path]).rows if (r["task"], r["column"]) == ("hans", "labels.gold_label")]
     assert "causal: causal.positions 'answer': no position of that kind is run" in row["reason"]
 
@@ -276,7 +299,7 @@ def test_what_fails_across_tasks_or_in_cards_leaves_the_rest(
 
 
 def test_a_step_that_fails_leaves_the_doses(
-    qwen: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qwen: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import skillneurons.causal
 
@@ -284,6 +307,126 @@ def test_a_step_that_fails_leaves_the_doses(
     assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.across=false") == 0
     part = cells(tmp_path)["hans labels"]["causal"]["columns"]["labels.gold_label"]
     assert part["steering"] == {"reason": "RuntimeError: out of luck"} and part["doses"][0]["outcomes"]
+    assert cells(tmp_path)["hans labels"]["causal"]["error"] == "RuntimeError: out of luck"
+    assert "its causal part failed: RuntimeError: out of luck; the next run tries again" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.across=false") == 0
+    again = cells(tmp_path)["hans labels"]["causal"]
+    assert "error" not in again and again["columns"]["labels.gold_label"]["steering"]["alphas"] == [-2, 0, 2]
+
+
+def test_a_run_that_is_broken_off_keeps_the_correlations_and_goes_on(
+    done: Path, qwen: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import skillneurons.unit
+
+    def interrupted(*_arguments: Any, **_settings: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(skillneurons.unit, "causal_part", interrupted)
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.across=false") == 130
+    (cell,) = cells(tmp_path).values()
+    assert cell["status"] == "ok" and cell["causal"] == {"pending": True, "columns": {}}
+    assert cell["columns"] == cells(done)["arithmetic labels"]["columns"]
+    (row, *_) = [r for r in build_board([tmp_path]).rows if r["column"] == "labels.correct"]
+    assert row["top10_r"] > 0 and "causal: the run broke off before its causal part; run again" in row["reason"]
+    monkeypatch.undo()
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.across=false") == 0
+    for path in (tmp_path / "cells").glob("*.json"):
+        if not path.name.endswith(".run.json"):
+            assert path.read_bytes() == (done / "cells" / path.name).read_bytes()
+
+
+def test_a_metric_that_fails_when_neurons_change_spoils_no_other(
+    done: Path, qwen: sn.LanguageModel, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "touchy.py"
+    plugin.write_text(
+        "import skillneurons as sn\n"
+        "seen = {}\n"
+        "def touchy(example, output):\n"
+        "    if abs(seen.setdefault(example.id, output.target_log_prob) - output.target_log_prob) > 0.2:\n"
+        "        raise ValueError('that is another model')\n"
+        "    return output.margin\n"
+        "@sn.hookimpl\n"
+        "def register_metrics(register):\n"
+        "    register(sn.Metric('touchy', touchy))\n"
+    )
+    more = ("-M", "labels", "-M", "touchy", "--plugin", str(plugin), "--set", "causal.across=false")
+    run(qwen, tmp_path / "out", *more, "--set", "prompt.steps=0")
+    found = cells(tmp_path / "out")
+    for name in ("arithmetic labels", "hans labels"):
+        (part,) = [one for one in found[name]["causal"]["columns"].values() if "doses" in one]
+        assert part["doses"][1]["outcomes"] and "error" not in found[name]["causal"]
+
+
+def test_a_part_across_tasks_that_fails_leaves_the_others_and_is_tried_again(
+    qwen: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import skillneurons.across
+
+    monkeypatch.setattr(skillneurons.across, "joint_ablation", broken)
+    more = ("-M", "labels", "--set", "causal.across_k=[2, 10, 500]")
+    assert run(qwen, tmp_path, *more) == 0
+    assert "joint ablation on hans: RuntimeError: out of luck" in capsys.readouterr().err
+    (path,) = (tmp_path / "across").glob("*.json")
+    found = json.loads(path.read_text())
+    assert set(found["errors"]) == {"joint ablation on arithmetic", "joint ablation on hans"}
+    assert [(e["set"], e["on"], e["k"]) for e in found["specificity"]] == [
+        (a, b, k) for a in ("arithmetic", "hans") for k in (2, 10, 500) for b in ("arithmetic", "hans")
+    ]
+    for entry in found["specificity"]:
+        if entry["k"] == 500:
+            assert entry["reason"] == "K = 500: only 144 neurons are ranked for this column; use a smaller causal.k"
+        else:
+            assert entry["log_prob"]["effect"] is not None and entry["random_sets"] == 3
+            assert (entry["moved"]["effect"] or 0) == 0  # labels of the examples do not move
+    assert found["on_demand"]["policies"]
+    text = render(build_board([tmp_path]), "md").decode()
+    assert "nats lost by the 2 neurons of" in text and "only 144 neurons are ranked" in text
+    monkeypatch.undo()
+    assert run(qwen, tmp_path, *more) == 0
+    again = json.loads(path.read_text())
+    assert again["errors"] == {} and again["interactions"]["between"]["joints"]["hans"]
+    assert again["specificity"] == found["specificity"]
+
+
+def test_specificity_says_how_far_the_metric_moves(done: Path) -> None:
+    (path,) = (done / "across").glob("*.json")
+    own = [e for e in json.loads(path.read_text())["specificity"] if e["on"] == "hans"]
+    assert {e["k"] for e in own} == {10} and all(e["moved"]["effect"] > 0 for e in own)
+    ten = cells(done)["hans heuristics"]["causal"]["columns"]["heuristics.heuristic_follows"]["doses"][1]
+    (same,) = [e for e in own if e["set"] == "hans"]
+    assert same["moved"]["effect"] == pytest.approx(ten["outcomes"]["moved"]["effect"], abs=1e-4)
+    assert "metric moved (sd) by the 10 neurons of" in render(build_board([done]), "md").decode()
+
+
+def test_without_a_prompt_there_is_nothing_across_tasks_and_it_is_said(
+    qwen: sn.LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "attribution.position=input_last") == 0
+    told = capsys.readouterr().err
+    assert "across tasks, seed 0: not measured, it needs two tasks (arithmetic: there is no prompt" in told
+    reason = cells(tmp_path)["hans labels"]["causal"]["columns"]["labels.gold_label"]["reason"]
+    assert "causal.positions 'prompt' changes activations at prompt tokens, but there is no prompt" in reason
+
+
+def test_steering_by_other_factors_is_shown_too(done: Path, qwen: sn.LanguageModel, tmp_path: Path) -> None:
+    other = ("--set", "causal.steering=[-3, 3, 1.0e+300]", "--set", "causal.across=false")
+    assert run(qwen, tmp_path, "-M", "labels", *other) == 0
+    text = render(build_board([done, tmp_path]), "md").decode()
+    assert "| follows | -2 | +0 | +2 | trend" in text and "| follows | -3 | +0 | +3 | trend" in text
+    assert "Not steered: arithmetic" in text and "by 1e+300: steering by 1e+300 sd makes the logits non-finite" in text
+
+
+def test_comparisons_across_tasks_of_other_settings_are_not_pooled(
+    done: Path, qwen: sn.LanguageModel, tmp_path: Path
+) -> None:
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.mode=zero") == 0
+    board = build_board([done, tmp_path])
+    (name,) = [path.name for path in (tmp_path / "across").glob("*.json")]
+    assert board.left_out == [f"across/{name}: another comparison of more cells is shown"]
+    assert render(board, "md").decode().count("**Specificity**") == 1
 
 
 def test_cells_of_other_settings_are_told_apart_on_the_board(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -24,7 +25,7 @@ from skillneurons.model_source import pocket_folder
 from skillneurons.neutral import neutral_text
 from skillneurons.prompt import initial_prompt
 from skillneurons.reference import measure_reference
-from skillneurons.steering import neutral_loss, page_trend, steering_curve
+from skillneurons.steering import _trend, neutral_loss, page_trend, steering_curve
 from skillneurons.testbed import Testbed
 
 TASK = sn.Task(
@@ -91,6 +92,30 @@ def test_doses_and_steering_of_the_planted_cause(planted: tuple) -> None:
     assert json.loads(json.dumps(curve.to_json()))["trend"] == "rising"
 
 
+def test_what_judges_is_fixed_before_any_set_is_looked_at(planted: tuple) -> None:
+    lm, prompt, found = planted
+    label = sn.Metric("label", lambda example, output: float(example.labels["even"]))
+    silent = Change((CORRELATE[0] * lm.d_ff + CORRELATE[1],), "zero")
+    for metric, outcome in ((CHOSE_YES, "moved"), (label, "log_prob")):
+        bed = _bed(lm, TASK, found, metric.name, prompt, metric, "mean", "prompt", 64, 0)
+        bed.behaviours([silent])  # moves nothing
+        assert bed.outcome_of(metric.name) == outcome
+        again = bed.fresh()
+        again.behaviours([Change((CAUSE[0] * lm.d_ff + CAUSE[1],), "steer", (5.0,))])
+        assert again.outcome_of(metric.name) == outcome
+
+
+def test_a_factor_too_large_costs_the_others_nothing(planted: tuple) -> None:
+    lm, prompt, found = planted
+    bed = _bed(lm, TASK, found, "chose_yes", prompt, CHOSE_YES, "mean", "prompt", 64, 0)
+    chosen = [CAUSE[0] * lm.d_ff + CAUSE[1], 3]
+    curve = steering_curve(bed, chosen, [1.0, 1.0], "chose_yes", [-1, 1, 1e38])
+    assert curve.alphas == (-1, 0, 1) and list(curve.refused) == ["1e+38"]
+    assert "steering by 1e+38 sd makes the logits non-finite; use a smaller factor" in curve.refused["1e+38"]
+    plain = steering_curve(bed.fresh(), chosen, [1.0, 1.0], "chose_yes", [-1, 1])
+    assert curve.metric == pytest.approx(plain.metric, abs=1e-5)
+
+
 def test_a_set_against_itself_and_bad_input(planted: tuple) -> None:
     lm, prompt, found = planted
     common = {"prompt": prompt, "metric": CHOSE_YES}
@@ -108,6 +133,14 @@ def test_a_set_against_itself_and_bad_input(planted: tuple) -> None:
         sn.steering_test(lm, TASK, found, "chose_yes", alphas=[math.inf], **common)
     with pytest.raises(sn.CellError, match="makes the logits non-finite; use a smaller factor"):
         sn.steering_test(lm, TASK, found, "chose_yes", alphas=[1e38], k=50, **common)
+    holes = dataclasses.replace(
+        found, scores={"chose_yes": np.where(np.arange(n) < 4, 0.5, np.nan).reshape(-1, lm.d_ff)}
+    )
+    for test in (sn.ablation_test, sn.steering_test):
+        with pytest.raises(sn.UserError, match="K = 5: 4 neurons are ranked for 'chose_yes'"):
+            test(lm, TASK, holes, "chose_yes", k=5 if test is sn.steering_test else [5], **common)
+    with pytest.raises(sn.UserError, match="K = 10: 4 neurons are ranked"):
+        sn.interactions(lm, TASK, holes, ["chose_yes"], prompt=prompt)
     with pytest.raises(sn.UserError, match="no neuron L09.N0000"):
         sn.interactions(lm, TASK, found, {"a": [(9, 0)], "b": [(0, 0)]}, prompt=prompt)
     with pytest.raises(sn.UserError, match="interactions are between sets, but there is 1"):
@@ -168,10 +201,15 @@ def test_comparison_and_verdict_by_hand() -> None:
     found = compare(3.0, [1.0, 2.0, 3.0, 6.0])
     assert (found.random, found.percentile, found.p) == (3.0, 62.5, pytest.approx(3 / 5))
     assert found.z == pytest.approx(0.0) and found.random_sd == pytest.approx(np.std([1, 2, 3, 6], ddof=1))
+    shaken = [0.1 + i * 2**-56 for i in range(20)]  # equal but for rounding
+    close = compare(0.1, shaken)
+    assert (close.z, close.random_sd, close.percentile, close.p) == (None, 0.0, 50.0, 1.0)
+    assert verdict(0.1 + 2**-50, 0.05, 0.2, shaken) == "undecided"
     assert compare(1.0, [0.0, 0.0]).z is None and compare(math.nan, [1.0]).p is None
     chance = list(np.linspace(0, 1, 20))
     assert verdict(2.0, 1.5, 2.5, chance) == "cause"
     assert verdict(2.0, -0.1, 4.0, chance) == "undecided"  # its interval holds 0
+    assert verdict(2.0, 0.4, 4.0, chance) == "undecided"  # or the mean of the random sets, 0.5
     assert verdict(0.3, 0.1, 0.5, chance) == "correlate"
     assert verdict(0.3, 0.1, 1.5, chance) == "undecided"
     assert verdict(2.0, 1.5, 2.5, chance[:18]) == "undecided"  # 18 random sets cannot reach p = 0.05
@@ -190,20 +228,29 @@ def test_random_sets_match_layer_and_size() -> None:
     matched = np.mean([size[list(one)].mean() for one in sets])
     assert matched > 2 * size.mean()  # a draw without matching would have the mean of all
     assert sets == matched_sets(strong[::-1], size, 200, 50, seed=1) != matched_sets(strong, size, 200, 50, seed=2)
-    assert len(set(sets)) > 40
+    assert len(set(sets)) == 50
     with pytest.raises(
         sn.CellError, match="150 of the 200 neurons of layer 0 are in the skill set, and only 50 others"
     ):
         matched_sets(range(150), size, 200, 2)
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_small_sets_are_different_ones_too(k: int) -> None:
+    size = np.random.default_rng(0).exponential(size=200)
+    sets = matched_sets(range(k), size, 200, 99, seed=0)
+    assert len(set(sets)) == 99 and all(len(one) == k and not set(one) & set(range(k)) for one in sets)
+    few = matched_sets(range(k), size[:8], 8, 99, seed=0)
+    assert len(set(few)) == len(few) == math.comb(8 - k, k)  # the layer holds no more
+    nearest = np.argsort(np.abs(size[1:] - size[0]))[:20] + 1
+    assert {n for (n,) in matched_sets([0], size, 200, 20)} == set(nearest.tolist())  # 20 sets of one: the 20 nearest
+
+
 def test_singles_are_the_nearest_of_the_layer() -> None:
     size = np.array([5.0, 1.0, 4.0, 4.9, 9.0, 0.0, 5.2, 2.0])
     assert matched_singles([0], size, 4, 2) == {0: (3, 2)}
-    assert matched_singles([0, 6], size, 4, 9) == {
-        0: (3, 2, 1),
-        1: (4, 7, 5) if abs(9 - 5.2) < abs(2 - 5.2) else (7, 4, 5),
-    }
+    assert matched_singles([0, 6], size, 4, 9) == {0: (3, 2, 1), 6: (7, 4, 5)}
+    assert matched_singles([0, 2], size, 4, 1) == {0: (3,), 2: (3,)}  # each has its own nearest; neither is the other's
 
 
 def test_page_trend_is_scipys_on_group_means() -> None:
@@ -215,6 +262,8 @@ def test_page_trend_is_scipys_on_group_means() -> None:
     assert rising == stats.page_trend_test(means, method="asymptotic").pvalue < 0.01
     assert falling > 0.9
     assert all(map(math.isnan, page_trend(np.zeros((60, 5)), groups)))
+    assert all(map(math.isnan, page_trend(3 + 1e-8 * values, groups)))  # rounding of a float32 model is no trend
+    assert [_trend(0.03, 0.97), _trend(0.02, 0.98), _trend(0.99, 0.01)] == ["none", "rising", "falling"]
 
 
 def test_overlap_by_hand() -> None:

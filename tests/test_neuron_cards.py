@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ from scipy import stats
 from skillneurons.activations import ActivationRecorder
 from skillneurons.density import density_by_value, density_lines, density_svg
 from skillneurons.inputs import encode_examples
-from skillneurons.output_vocabulary import final_norm, output_vector, output_vocabulary
+from skillneurons.output_vocabulary import norms_after, output_vector, output_vocabulary
 from skillneurons.outputs import read_inputs
 from skillneurons.prompt import initial_prompt
 from skillneurons.token_activations import token_view
@@ -31,7 +32,7 @@ def row_of(lm: sn.LanguageModel) -> sn.Example:
 def test_output_vocabulary_is_norm_and_unembedding_of_the_output_vector(tiny: sn.LanguageModel) -> None:
     model = tiny.model
     norm = model.transformer.ln_f if hasattr(model, "transformer") else model.model.norm
-    assert final_norm(tiny) is norm
+    assert norms_after(tiny, 0) == ([], norm)
     weight = tiny.projections[1].weight
     vector = weight[5] if hasattr(model, "transformer") else weight[:, 5]
     assert torch.equal(output_vector(tiny, 1, 5), vector)
@@ -68,6 +69,110 @@ def test_token_view_is_the_plain_model(tiny: sn.LanguageModel) -> None:
         read_inputs(tiny, [row], prompt)
         read = recorder.take()[0, 2 * tiny.d_ff + 7]
     assert view.activations[0][-1] == pytest.approx(float(read), abs=1e-4)
+
+
+def test_attention_of_other_read_positions(tiny: sn.LanguageModel) -> None:
+    prompt, row = initial_prompt(tiny, 3), row_of(tiny)
+    embedded = torch.cat([tiny.embed(torch.tensor([row.ids])), prompt.embeddings[None]], dim=1)
+    former = tiny.model.config._attn_implementation
+    view = token_view(tiny, row, prompt, [(1, 4), (1, 4)], read=[[-3, -2, -1], [-2]])
+    with torch.no_grad():
+        tiny.model.set_attn_implementation("eager")
+        weights = tiny.model(inputs_embeds=embedded, output_attentions=True).attentions[1][0].mean(dim=0)
+        tiny.model.set_attn_implementation(former)
+    assert view.attention[0] == pytest.approx(weights[-3:].mean(dim=0).tolist(), abs=1e-6)
+    assert view.attention[1] == pytest.approx(weights[-2].tolist(), abs=1e-6)
+
+
+def test_a_norm_after_the_block_and_the_biases_of_a_norm_count(tmp_path: Path) -> None:
+    from skillneurons.model_source import pocket_folder
+    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, Olmo2Config, Olmo2ForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(pocket_folder())
+    wide = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.3,
+    }
+    for name, config, build in (
+        ("gemma2", Gemma2Config(**wide, head_dim=8, pad_token_id=0, bos_token_id=0), Gemma2ForCausalLM),
+        ("olmo2", Olmo2Config(**wide, pad_token_id=0), Olmo2ForCausalLM),
+    ):
+        torch.manual_seed(0)
+        model = build(config)
+        block = model.model.layers[1]
+        with torch.no_grad():
+            block.post_feedforward_layernorm.weight.copy_(torch.linspace(-2, 2, 32))
+        model.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        lm = sn.load_model(str(tmp_path / name), device="cpu")
+        own, final = lm.model.model.layers[1].post_feedforward_layernorm, lm.model.model.norm
+        assert norms_after(lm, 1) == ([own], final)
+        weight = own.weight + 1 if name == "gemma2" else own.weight
+        vector = lm.projections[1].weight[:, 5] * weight  # the norm rescales, which the final norm undoes
+        logits = (final(vector[None])[0] @ lm.model.get_output_embeddings().weight.T).detach()[: len(tokenizer)]
+        found = output_vocabulary(lm, 1, 5, k=3)
+        assert [value for _, value in found.promoted] == pytest.approx(logits.topk(3).values.tolist(), rel=1e-3)
+
+
+def test_what_the_final_norm_adds_to_any_vector_is_taken_off(model_folder: Callable[[str], Path]) -> None:
+    lm = sn.load_model(str(model_folder("gpt2")), device="cpu")
+    norm, head = lm.model.transformer.ln_f, lm.model.get_output_embeddings().weight
+    with torch.no_grad():
+        norm.bias.copy_(50 * head[7])  # promotes token 7 whatever is written
+    vector = lm.projections[0].weight[3]
+    centred = (vector - vector.mean()) / (vector.var(unbiased=False) + norm.eps).sqrt() * norm.weight
+    logits = (head @ centred).detach()[: len(lm.tokenizer)]
+    found = output_vocabulary(lm, 0, 3, k=3)
+    assert [value for _, value in found.promoted] == pytest.approx(logits.topk(3).values.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "read"),
+    [
+        (("attribution.position=mean",), "mean"),
+        (("attribution.position=max",), "max"),
+        (("attribution.position=input_last", "causal.positions=everywhere"), "input_last"),
+        (("attribution.position=input_last",), "input_last"),  # no causal part, cards all the same
+        (("attribution.statistic=grad_x_activation",), "last"),
+    ],
+)
+def test_cards_of_every_read_position_and_of_products(
+    settings: tuple[str, ...], read: str, tmp_path: Path, qwen: sn.LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from skillneurons.cli import main
+
+    common = ("causal.k=[1]", "causal.random_sets=2", "causal.cards=1", "prompt.steps=1", "causal.across=false")
+    run = ["run", "-m", qwen.name, "-t", "arithmetic", "-M", "labels", "--limit", "12", "-o", str(tmp_path)]
+    assert (
+        main([*run, *(part for one in (*common, "prompt.num_virtual_tokens=3", *settings) for part in ("--set", one))])
+        == 0
+    )
+    (path,) = (tmp_path / "cards").glob("*.json")
+    kept = json.loads(path.read_text())
+    ((name, card),) = kept["columns"]["labels.correct"].items()
+    example = card["highest"][0]
+    assert sum(example["attention"]) == pytest.approx(1.0, abs=1e-2)
+    ends = example["activations"][-3:]
+    if "grad_x_activation" in settings[0]:
+        assert kept["quantity"] == "activation x gradient"
+    elif read == "mean":
+        assert example["activation"] == pytest.approx(np.mean(ends), abs=1e-3)
+        assert example["attention"][-1] > 0
+    elif read == "max":
+        top = json.loads((tmp_path / "cells" / path.name).read_text())["columns"]["labels.correct"]["top"][0]
+        assert example["activation"] == pytest.approx(ends[top["position"]], abs=1e-3)
+        seen = [a > 0 for a in example["attention"][-3:]]
+        assert seen[top["position"] + 1 :] == [False] * (2 - top["position"])  # later tokens are not attended to
+    else:
+        assert example["activation"] == pytest.approx(ends[-1], abs=1e-3) and "[P1]" not in example["tokens"]
+    capsys.readouterr()
+    assert main(["show", str(tmp_path), path.stem, "--column", "correct", "--neuron", name]) == 0
+    assert f"{kept['quantity']} by value of the column" in capsys.readouterr().out
 
 
 def test_the_attention_comes_back_also_when_an_exception_passes(qwen: sn.LanguageModel) -> None:

@@ -210,6 +210,115 @@ def test_reference_is_numpys_mean_and_sd(lm: sn.LanguageModel) -> None:
     np.testing.assert_allclose(reference.donors["prompt"], np.stack(seen["prompt"]), atol=1e-4)
 
 
+def test_the_answer_stage_is_every_choices(lm: sn.LanguageModel) -> None:
+    task, prompt = task_of("choice"), initial_prompt(lm, M)
+    rows = encoded_of(lm, task, "discovery", 5)
+    reference = measure_reference(lm, rows, prompt, positions="answer", batch_size=2)
+    whole = []
+    for row in rows:
+        for choice in row.choices or ():
+            kept: list[torch.Tensor] = []
+            hooks = [p.register_forward_pre_hook(lambda _m, args: kept.append(args[0][0])) for p in lm.projections]
+            with torch.no_grad():
+                parts = [lm.embed(torch.tensor([row.ids])), prompt.embeddings[None]]
+                lm.model(inputs_embeds=torch.cat([*parts, lm.embed(torch.tensor([choice[:-1]], dtype=torch.long))], dim=1))
+            for hook in hooks:
+                hook.remove()
+            whole.append(torch.cat(kept, dim=1)[len(row.ids) + M :].numpy())
+    values = np.concatenate(whole)
+    assert len(values) > len(rows)
+    np.testing.assert_allclose(reference.mean["answer"][0], values.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(reference.sd["answer"][0], values.std(axis=0), atol=1e-5)
+
+
+def test_a_donor_is_drawn_by_the_examples_name(lm: sn.LanguageModel) -> None:
+    task, prompt = task_of("choice"), initial_prompt(lm, M)
+    rows = encoded_of(lm, task)
+    reference = measure_reference(lm, encoded_of(lm, task, "discovery", 20), prompt, donors=True)
+    change = Change(tuple(range(lm.n_neurons)), "resample")
+    (whole,) = Replay(lm, task, rows, prompt, reference).outputs([change])
+    (part,) = Replay(lm, task, rows[3:], prompt, reference).outputs([change])
+    for one, other in zip(whole[3:], part, strict=True):
+        assert one.choice_log_probs == pytest.approx(other.choice_log_probs, abs=1e-5)
+
+
+def test_donors_are_the_same_examples_at_every_stage(lm: sn.LanguageModel) -> None:
+    task, prompt = task_of("choice"), initial_prompt(lm, M)
+    examples = [
+        dataclasses.replace(
+            e, choices=("yes indeed", "no way") if i % 2 else ("y", "n"), target="yes indeed" if i % 2 else "y"
+        )
+        for i, e in enumerate(parity_examples("discovery", 6))
+    ]
+    rows = encode_examples(lm, task, examples, num_virtual_tokens=M)
+    assert {len(row.target) > 1 for row in rows} == {True, False}
+    found = measure_reference(lm, rows, prompt, positions="everywhere", donors=True)
+    assert {len(part) for part in found.donors.values()} == {3}
+    alone = measure_reference(lm, rows[3:4], prompt, positions="everywhere", donors=True)
+    for stage, part in found.donors.items():
+        np.testing.assert_allclose(part[1], alone.donors[stage][0], atol=1e-4)
+
+
+def test_everywhere_where_no_answer_token_is_run(lm: sn.LanguageModel) -> None:
+    task, prompt = task_of("choice"), initial_prompt(lm, M)
+    examples = [dataclasses.replace(e, choices=("y", "n"), target="y") for e in parity_examples("heldout", 5)]
+    rows = encode_examples(lm, task, examples, num_virtual_tokens=M)
+    reference = measure_reference(lm, rows, prompt, positions="everywhere", donors=True)
+    assert set(reference.mean) == set(reference.donors) == {"input", "prompt"}
+    for mode in ("mean", "resample"):
+        intact, changed = Replay(lm, task, rows, prompt, reference, "everywhere").outputs(
+            [Change(), Change(NEURONS, mode)]
+        )
+        assert intact[0].choice_log_probs != pytest.approx(changed[0].choice_log_probs, abs=1e-6)
+    longer = encoded_of(lm, task)  # its answers have tokens of which nothing is known
+    with pytest.raises(sn.CellError, match="what neurons normally do at answer tokens was not measured"):
+        Replay(lm, task, longer, prompt, reference, "everywhere").outputs([Change(NEURONS, "mean")])
+
+
+@pytest.mark.parametrize("kind", ["choice", "open", "generation"])
+def test_logits_that_break_in_the_answer_are_refused(lm: sn.LanguageModel, kind: str) -> None:
+    task, prompt = task_of(kind), initial_prompt(lm, M)
+    rows = encoded_of(lm, task)
+    reference = measure_reference(lm, encoded_of(lm, task, "discovery"), prompt, positions="answer")
+    huge = Change(tuple(range(lm.n_neurons)), "steer", (1e38,) * lm.n_neurons)
+    with pytest.raises(sn.CellError, match="makes the logits non-finite"):
+        Replay(lm, task, rows, prompt, reference, "answer").outputs([huge])
+
+
+@pytest.mark.parametrize("kind", ["choice", "open", "generation"])
+def test_a_sliding_window_is_the_plain_models(kind: str, tmp_path: Path) -> None:
+    """The cache of a sliding window holds the last positions alone and cannot be cropped."""
+    from skillneurons.model_source import pocket_folder
+    from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(pocket_folder())
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=6,
+        initializer_range=0.3,
+    )
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    sliding = sn.load_model(str(tmp_path), device="cpu")
+    task, prompt = task_of(kind), initial_prompt(sliding, M)
+    rows = encoded_of(sliding, task)
+    assert max(len(row.ids) for row in rows) + M > 6
+    reference = measure_reference(sliding, encoded_of(sliding, task, "discovery"), prompt, positions="everywhere")
+    found = Replay(sliding, task, rows, prompt, reference, "prompt", batch_size=3).outputs(changes())
+    for change, outputs in zip(changes(), found, strict=True):
+        plain = Plain(sliding, reference, change, "prompt", prompt)
+        for row, output in zip(rows, outputs, strict=True):
+            assert output.target_log_prob == pytest.approx(plain.score(row, row.target), abs=2e-3)
+            if kind == "open":
+                assert output.text == sliding.decode(plain.write(row.ids, task.max_new_tokens))
+
+
 def test_what_cannot_be_changed_says_why(lm: sn.LanguageModel) -> None:
     task, prompt = task_of("choice"), initial_prompt(lm, M)
     one_token = encode_examples(
