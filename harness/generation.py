@@ -1,6 +1,6 @@
 """Run inputs with a soft prompt and let the model write: greedily, or by seeded draws.
 
-Inputs of a first turn have one length and are not padded. A second turn holds a text of the model's own, so
+Inputs of a first turn run by length and are not padded. A second turn holds a text of the model's own, so
 its inputs differ in length: they are padded on the left, masked, and their positions count real tokens only.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -74,6 +75,60 @@ def run_prefix(lm: LanguageModel, rows: Sequence[EncodedExample], prompt: SoftPr
         logits_to_keep=1,
     )
     return Prefix(out.past_key_values, _next(out), real)
+
+
+def run_apart(
+    lm: LanguageModel,
+    rows: Sequence[EncodedExample],
+    prompt: SoftPrompt | None,
+    after: Callable[[], None] | None = None,
+) -> Prefix:
+    """Return what ``run_prefix`` does with inputs of one length run together, not padded, and put side by side afterwards.
+
+    Texts are then written for all rows at once, which costs as many steps as for a few. Rows stand by length; ``after``
+    is called after each length's pass.
+    """
+    parts = []
+    for _, same in groupby(rows, key=lambda row: len(row.ids)):
+        parts.append(run_prefix(lm, list(same), prompt))
+        if after:
+            after()
+    return _side_by_side(parts)
+
+
+def _side_by_side(parts: Sequence[Prefix]) -> Prefix:
+    """Return prefixes of different length as one batch, their keys and values padded on the left and masked."""
+    if len(parts) == 1:
+        return parts[0]
+    cache = copied_cache(parts[0].cache)
+    lengths = [part.cache.get_seq_length() for part in parts]
+    longest = max(lengths)
+    for i, layer in enumerate(cache.layers):
+        for name in ("keys", "values"):
+            padded = [
+                torch.nn.functional.pad(getattr(part.cache.layers[i], name), (0, 0, longest - length, 0))
+                for part, length in zip(parts, lengths, strict=True)
+            ]
+            setattr(layer, name, torch.cat(padded))
+        if hasattr(layer, "cumulative_length"):
+            layer.cumulative_length = longest
+    log_probs = torch.cat([part.log_probs for part in parts])
+    real = [
+        [0] * (longest - length) + [1] * length
+        for part, length in zip(parts, lengths, strict=True)
+        for _ in range(len(part.log_probs))
+    ]
+    return Prefix(cache, log_probs, torch.tensor(real, device=log_probs.device))
+
+
+@torch.inference_mode()
+def keeps_every_position(lm: LanguageModel, length: int) -> bool:
+    """Return whether the model's cache keeps every position of a sequence of this length; a sliding window may not."""
+    cache = copied_cache(
+        lm.model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=lm.device), use_cache=True).past_key_values
+    )
+    windows = [getattr(layer, "sliding_window", None) for layer in cache.layers]
+    return all(window is None or length < window for window in windows)
 
 
 def run_prompt(lm: LanguageModel, inputs: Prefix, prompt: SoftPrompt) -> Prefix:

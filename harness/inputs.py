@@ -89,6 +89,12 @@ def equal_length_batches(encoded: Iterable[EncodedExample], batch_size: int) -> 
             yield rows[start : start + batch_size]
 
 
+def near_length_batches(encoded: Iterable[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:
+    """Yield batches of ``batch_size`` examples, by the length of their inputs; one batch may hold several lengths."""
+    by_length = sorted(encoded, key=lambda row: (len(row.ids), row.index))
+    yield from in_order_batches(by_length, batch_size)
+
+
 def in_order_batches(encoded: Sequence[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:
     """Yield batches of ``batch_size`` examples in their order; their inputs are padded on the left where they run."""
     for start in range(0, len(encoded), batch_size):

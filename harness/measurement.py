@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from skillneurons.activations import ActivationRecorder
 from skillneurons.errors import CellError, SkillNeuronsError
+from skillneurons.generation import keeps_every_position
 from skillneurons.gradients import activation_times_gradient
-from skillneurons.inputs import EncodedExample, equal_length_batches, in_order_batches
+from skillneurons.inputs import EncodedExample, equal_length_batches, in_order_batches, near_length_batches
 from skillneurons.model import LanguageModel
 from skillneurons.outputs import answer, read_inputs
 from skillneurons.partial import PartialCorrelationAccumulator
@@ -131,7 +132,7 @@ def measure(
     ``metrics`` maps a name to (metric, its full column names); columns stand in that order.
     ``accumulator`` None measures outputs alone; ``baseline`` goes to one that needs it; ``keep_rows`` keeps the
     activations. Rows come back in the examples' order whatever the batching was: inputs of one length together
-    (``bucket``), or in order with padding on the left. ``keep`` (n_layers, d_ff) measures some neurons alone. ``plant`` replaces recorded activations; ``partial`` sees the same rows. A metric that raises,
+    (``bucket``; texts are then written for several lengths at once), or in order with padding on the left. ``keep`` (n_layers, d_ff) measures some neurons alone. ``plant`` replaces recorded activations; ``partial`` sees the same rows. A metric that raises,
     or returns another shape, is not asked again: its columns are NaN and its error stands in ``failures``; the other
     metrics go on.
     """
@@ -150,6 +151,11 @@ def measure(
     place = {row.index: i for i, row in enumerate(encoded)}
     gradient = bool(getattr(accumulator, "gradient", False))
     batches = equal_length_batches if bucket or gradient else in_order_batches
+    apart = False
+    if bucket and not gradient and task.kind != "choice" and encoded:
+        m = prompt.num_virtual_tokens if prompt is not None else 0
+        apart = keeps_every_position(lm, max(len(row.ids) for row in encoded) + m + task.max_new_tokens)
+        batches = near_length_batches if apart else batches
     with recorder_for(lm, prompt, position, site, keep) as recorder:
         recorder.enabled = sums is not None
         for rows in batches(encoded, batch_size):
@@ -160,7 +166,8 @@ def measure(
                 answered, _ = answer(lm, task, rows, prompt)
                 recorder.enabled = True
             else:
-                answered, activations = answer(lm, task, rows, prompt, recorder if sums is not None else None)
+                reading = recorder if sums is not None else None
+                answered, activations = answer(lm, task, rows, prompt, reading, apart=apart)
             where = [place[row.index] for row in rows]
             for i, row, output in zip(where, rows, answered, strict=True):
                 outputs[i] = output

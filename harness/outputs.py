@@ -24,6 +24,7 @@ from skillneurons.generation import (
     copied_cache,
     generate,
     places_after,
+    run_apart,
     run_prefix,
     second_turn,
 )
@@ -175,14 +176,23 @@ def answer(
     prompt: SoftPrompt | None,
     recorder: ActivationRecorder | None = None,
     sampling: Sampling | None = None,
+    *,
+    apart: bool = False,
 ) -> tuple[list[Output], torch.Tensor | None]:
     """Return the outputs of a batch and, with a recorder, its activations.
 
     Activations have shape (batch, n_layers * d_ff) and are read before any answer token runs. Texts are
-    greedy unless ``sampling`` says otherwise.
+    greedy unless ``sampling`` says otherwise. ``apart`` runs inputs of one length together (rows stand by length) where
+    otherwise different lengths are padded.
     """
-    prefix = run_prefix(lm, rows, prompt)
-    activations = recorder.take() if recorder else None
+    activations = None
+    if apart:
+        taken: list[torch.Tensor] = []
+        prefix = run_apart(lm, rows, prompt, (lambda: taken.append(recorder.take())) if recorder else None)
+        activations = torch.cat(taken) if taken else None
+    else:
+        prefix = run_prefix(lm, rows, prompt)
+        activations = recorder.take() if recorder else None
     if recorder:
         recorder.enabled = False
     try:

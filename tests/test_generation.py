@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import skillneurons as sn
 import torch
 from parity_task import parity_examples
-from skillneurons.generation import Sampling, generate, run_prefix, second_turn
+from skillneurons.generation import Sampling, generate, keeps_every_position, run_prefix, second_turn
 from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
+from skillneurons.measurement import measure
 from skillneurons.outputs import answer
 from skillneurons.prompt import SoftPrompt, initial_prompt
 
@@ -33,6 +35,28 @@ def plain(lm: sn.LanguageModel, text: str, prompt: SoftPrompt | None) -> list[in
             written.append(token)
             embedded = torch.cat([embedded, lm.embed(torch.tensor([[token]]))], dim=1)
     return written
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_texts_of_several_lengths_are_written_together(tiny: sn.LanguageModel, batch_size: int) -> None:
+    """Inputs run by length, their caches side by side, equal one row alone; a window too small keeps lengths apart."""
+    task = sn.Task("t", "1", parity_examples, kind="open", max_new_tokens=STEPS)
+    prompt = initial_prompt(tiny, 3)
+    examples = [sn.Example(str(i), one.prompt, one.target) for i, one in enumerate(QUESTIONS)]
+    encoded = encode_examples(tiny, task, examples, num_virtual_tokens=3)
+    assert len({len(row.ids) for row in encoded}) == 3
+    metric = sn.Metric("margin", lambda example, output: output.margin)
+    applied = {"margin": (metric, ("margin",))}
+    found = measure(tiny, task, encoded, applied, prompt, batch_size=batch_size, keep_rows=True)
+    alone = [measure(tiny, task, [row], applied, prompt, keep_rows=True) for row in encoded]
+    for i, one in enumerate(alone):
+        assert found.outputs[i].text == one.outputs[0].text == tiny.decode(plain(tiny, encoded[i].text, prompt))
+        assert found.values[i] == pytest.approx(one.values[0], abs=1e-4)
+        assert found.outputs[i].target_log_prob == pytest.approx(one.outputs[0].target_log_prob, abs=1e-3)
+        assert found.rows is not None and one.rows is not None
+        every = np.arange(tiny.n_neurons)
+        np.testing.assert_allclose(found.rows.of(every)[i], one.rows.of(every)[0], rtol=1e-3, atol=1e-4)
+    assert keeps_every_position(tiny, 200)
 
 
 def follow_up(example: sn.Example, text: str) -> str:

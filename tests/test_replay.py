@@ -14,7 +14,9 @@ import skillneurons as sn
 import torch
 from parity_task import parity_examples
 from skillneurons.changes import Change
+from skillneurons.generation import keeps_every_position
 from skillneurons.inputs import EncodedExample, encode_examples
+from skillneurons.measurement import measure
 from skillneurons.prompt import initial_prompt
 from skillneurons.reference import Reference, measure_reference
 from skillneurons.replay import Replay
@@ -221,7 +223,9 @@ def test_the_answer_stage_is_every_choices(lm: sn.LanguageModel) -> None:
             hooks = [p.register_forward_pre_hook(lambda _m, args: kept.append(args[0][0])) for p in lm.projections]
             with torch.no_grad():
                 parts = [lm.embed(torch.tensor([row.ids])), prompt.embeddings[None]]
-                lm.model(inputs_embeds=torch.cat([*parts, lm.embed(torch.tensor([choice[:-1]], dtype=torch.long))], dim=1))
+                lm.model(
+                    inputs_embeds=torch.cat([*parts, lm.embed(torch.tensor([choice[:-1]], dtype=torch.long))], dim=1)
+                )
             for hook in hooks:
                 hook.remove()
             whole.append(torch.cat(kept, dim=1)[len(row.ids) + M :].numpy())
@@ -309,6 +313,11 @@ def test_a_sliding_window_is_the_plain_models(kind: str, tmp_path: Path) -> None
     task, prompt = task_of(kind), initial_prompt(sliding, M)
     rows = encoded_of(sliding, task)
     assert max(len(row.ids) for row in rows) + M > 6
+    assert keeps_every_position(sliding, 5) and not keeps_every_position(sliding, 6)
+    if kind == "open":  # a pass over several lengths too
+        for row, output in zip(rows, measure(sliding, task, rows, {}, prompt).outputs, strict=True):
+            plain = Plain(sliding, None, Change(), "prompt", prompt)
+            assert output.text == sliding.decode(plain.write(row.ids, task.max_new_tokens))
     reference = measure_reference(sliding, encoded_of(sliding, task, "discovery"), prompt, positions="everywhere")
     found = Replay(sliding, task, rows, prompt, reference, "prompt", batch_size=3).outputs(changes())
     for change, outputs in zip(changes(), found, strict=True):
