@@ -4,7 +4,9 @@
 
 over a sweep of alpha through zero. The dose curve is the mean of the metric (of the target's log-probability for an
 external label, which no change can move). Trend: Page's test for ordered alternatives over the groups' means, in
-both directions; ``rising`` or ``falling`` at p <= 0.025 (0.05 for the two together); a group whose means differ by
+both directions, at p <= 0.025 (0.05 for the two together): ``rising`` or ``falling`` where the mean at alpha = 0 lies
+between those of the ends too, ``bent`` where both ends lie on one side of it (ranks may rise on average while the curve turns
+back), else ``none``. A group whose means differ by
 less than 1e-6 of their size counts as one that does not change. A factor that makes the logits non-finite is left out
 of the curve and stands in ``refused`` with the reason. The price is the language-model loss (nats per token) of
 neutral text (``neutral``) whose every position is pushed by the same amounts.
@@ -38,7 +40,7 @@ Doubles = npt.NDArray[np.float64]
 class SteeringCurve:
     """By alpha: the metric's mean, the target's mean log-probability (nats), accuracy, loss of neutral text (nats).
 
-    ``followed`` is metric or log_prob: what ``trend`` (rising, falling, none) and its p-values are about.
+    ``followed`` is metric or log_prob: what ``trend`` (rising, falling, bent, none) and its p-values are about.
     """
 
     alphas: tuple[float, ...]
@@ -103,7 +105,7 @@ def steering_curve(
         accuracy=tuple(_finite(one.accuracy) for one in seen),
         neutral_loss=tuple(neutral_loss(bed.lm, flat, np.array(pushes[a]) * sd[list(flat)], neutral) for a in sweep),
         followed=followed,
-        trend=_trend(rising, falling),
+        trend=trend_of(rising, falling, sweep, [_mean(column) for column in values.T]),
         p_rising=_finite(rising),
         p_falling=_finite(falling),
         refused=refused,
@@ -128,10 +130,16 @@ def page_trend(values: Doubles, groups: npt.NDArray[np.int64]) -> tuple[float, f
     return float(found[0]), float(found[1])
 
 
-def _trend(rising: float, falling: float) -> str:
-    if rising <= ALPHA / 2:
-        return "rising"
-    return "falling" if falling <= ALPHA / 2 else "none"
+def trend_of(rising: float, falling: float, alphas: Sequence[float], means: Sequence[float | None]) -> str:
+    """Return rising, falling, bent or none, from the two p-values and the curve's means by alpha."""
+    if not (rising <= ALPHA / 2 or falling <= ALPHA / 2):
+        return "none"
+    first, middle, last = (means[alphas.index(a)] for a in (min(alphas), 0.0, max(alphas)))
+    if first is None or middle is None or last is None:
+        return "none"
+    direction = 1.0 if rising <= ALPHA / 2 else -1.0
+    ordered = direction * first <= direction * middle <= direction * last
+    return ("rising" if direction > 0 else "falling") if ordered else "bent"
 
 
 @torch.inference_mode()

@@ -43,7 +43,7 @@ def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -
         lines += [
             "",
             "**Steering**: the ten strongest pushed by alpha sd along their correlation; the mean of the column (of log p of the "
-            "right answer for a label), the trend by seed, and the loss of neutral text (nats per token) at both ends and at 0.",
+            "right answer for a label), the trend by seed (Page's test; *bent*: both ends lie on one side of 0), and the loss of neutral text (nats per token) at both ends and at 0.",
         ]
         for alphas, rows in steering.items():
             headers = ("task", "column", "follows", *(f"{a:+g}" for a in alphas), "trend (seeds)", "neutral text")
@@ -92,7 +92,8 @@ def _dose_rows(tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) ->
                 reasons = "; ".join(sorted({dose["reason"] for dose in doses}))
                 rows.append((task, f"`{column}`", str(k), "", "", "", "", reasons, ""))
                 continue
-            figures = [_beside([dose["outcomes"][name] for dose in done], name) for name in OUTCOMES]
+            still = all(dose["outcome"] != "moved" for dose in done)
+            figures = [_beside([dose["outcomes"][name] for dose in done], name, still) for name in OUTCOMES]
             judged = mean(dose["outcomes"][dose["outcome"]]["percentile"] for dose in done)
             singles = [one["verdict"] for part in parts for one in part.get("neurons") or []] if k == ks[0] else []
             rows.append(
@@ -109,9 +110,10 @@ def _dose_rows(tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) ->
     return rows
 
 
-def _beside(outcomes: Sequence[Mapping[str, Any]], name: str) -> str:
+def _beside(outcomes: Sequence[Mapping[str, Any]], name: str, still: bool = True) -> str:
+    """Return an effect with that of the random sets; a dash for the movement of what cannot move (``still``)."""
     effect, random = (mean(one[part] for one in outcomes) for part in ("effect", "random"))
-    if effect is None or (name == "moved" and effect == 0 and not random):
+    if effect is None or (still and name == "moved" and effect == 0 and not random):
         return "-"
     return f"{_number(effect)} ({_number(random)})"
 
@@ -133,7 +135,7 @@ def _steering_rows(
                 curves.setdefault((tuple(curve["alphas"]), curve["followed"]), []).append(curve)
         for (alphas, followed), alike in curves.items():
             values = [_number(mean(curve[followed][i] for curve in alike)) for i in range(len(alphas))]
-            trends = _counted([curve["trend"] for curve in alike], ("rising", "falling", "none"))
+            trends = _counted([curve["trend"] for curve in alike], ("rising", "falling", "bent", "none"))
             ends = [0, *([alphas.index(0.0)] if 0.0 in alphas else []), -1]
             losses = " / ".join(_number(mean(curve["neutral_loss"][i] for curve in alike), 2) for i in ends)
             rows.setdefault(alphas, []).append((task, f"`{column}`", followed, *values, trends, losses))

@@ -25,7 +25,7 @@ from skillneurons.model_source import pocket_folder
 from skillneurons.neutral import neutral_text
 from skillneurons.prompt import initial_prompt
 from skillneurons.reference import measure_reference
-from skillneurons.steering import _trend, neutral_loss, page_trend, steering_curve
+from skillneurons.steering import neutral_loss, page_trend, steering_curve, trend_of
 from skillneurons.testbed import Testbed
 
 TASK = sn.Task(
@@ -263,7 +263,10 @@ def test_page_trend_is_scipys_on_group_means() -> None:
     assert falling > 0.9
     assert all(map(math.isnan, page_trend(np.zeros((60, 5)), groups)))
     assert all(map(math.isnan, page_trend(3 + 1e-8 * values, groups)))  # rounding of a float32 model is no trend
-    assert [_trend(0.03, 0.97), _trend(0.02, 0.98), _trend(0.99, 0.01)] == ["none", "rising", "falling"]
+    ps, up, arch = ((0.03, 0.97), (0.02, 0.98), (0.99, 0.01)), [1.0, 2.0, 3.0], [1.0, 2.0, 0.5]
+    assert [trend_of(*p, (-1.0, 0.0, 1.0), up) for p in ps] == ["none", "rising", "bent"]
+    assert [trend_of(*p, (-1.0, 0.0, 1.0), up[::-1]) for p in ps] == ["none", "bent", "falling"]
+    assert [trend_of(*p, (-1.0, 0.0, 1.0), arch) for p in ps] == ["none", "bent", "bent"]
 
 
 def test_overlap_by_hand() -> None:
