@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skillneurons.across_file import read_across
 from skillneurons.errors import ResultsError, unknown_name
 from skillneurons.leaderboard.accuracies import make_accuracies
 from skillneurons.leaderboard.causes import causes_lines, causes_text
@@ -62,6 +61,8 @@ def build_board(dirs: Sequence[Path | str]) -> Board:
         if not found:
             problems.append(f"{folder} holds no cells; run `skillneurons run -o {folder}` first")
         for path in sorted(ResultsFolder(folder).across.glob("*.json")):
+            from skillneurons.across_file import read_across  # pydantic, only where there is such a file
+
             one, reason = read_across(path)
             if one is None:
                 problems.append(f"{path} is left out: {reason}")

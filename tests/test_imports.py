@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 RANKS = (
     {"errors", "types", "hookspecs"},
     {"planting", "neutral"},
-    {"splits", "cell_form", "config_source", "plugin_loading", "statistics"},
+    {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
     {"config_faults", "examples", "progress", "task_setup"},
     {"config", "predictions"},
@@ -44,7 +44,7 @@ RANKS = (
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INSIDE = {*RANK, "plugins", "tasks", "leaderboard", "pocket"}
-READ = {"leaderboard", "errors", "results", "types", "cell_form"}
+READ = {"leaderboard", "errors", "results", "types", "cell_form", "across_file"}
 HEAVY = ("torch", "numpy", "transformers", "datasets", "pandas", "pydantic", "yaml", "rich", "scipy", "pyarrow")
 
 
