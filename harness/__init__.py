@@ -43,7 +43,7 @@ _EXPORTS = {
     "hookimpl": "hookspecs",
     "interactions": "causes",
     "load_config": "config",
-    "load_model": "model",
+    "load_model": "loading",
     "load_registry": "registry",
     "measure_reference": "reference",
     "resolve_model": "model_source",
@@ -120,7 +120,8 @@ if TYPE_CHECKING:
     from skillneurons.gating import skills_on_demand
     from skillneurons.hookspecs import hookimpl
     from skillneurons.interventions import ablate, steer
-    from skillneurons.model import LanguageModel, load_model
+    from skillneurons.loading import load_model
+    from skillneurons.model import LanguageModel
     from skillneurons.model_source import resolve_model
     from skillneurons.outputs import choice_log_probs
     from skillneurons.prompt import SoftPrompt

@@ -224,7 +224,7 @@ def _bed(context: RunContext, lm: LanguageModel, side: Side) -> Testbed:
         {metric.name: (metric, metric.columns_for(side.unit.data.task))},
         mode=settings.mode,
         positions=settings.positions,
-        batch_size=config.attribution.batch_size,
+        batch_size=config.attribution.at_once,
         seed=settings.seed,
     )
 
@@ -299,6 +299,6 @@ def _on_demand(
                 neurons,
                 signs,
             )
-        return skills_on_demand(lm, skills, batch_size=config.attribution.batch_size, seed=config.causal.seed).to_json()
+        return skills_on_demand(lm, skills, batch_size=config.attribution.at_once, seed=config.causal.seed).to_json()
     except SkillNeuronsError as error:
         return {"reason": first_failure(error)}

@@ -1,6 +1,7 @@
 """Record feed-forward activations at a site, at the last positions of the running sequence.
 
-``reduce`` says what is kept of several positions: their ``mean``, or ``each`` of them.
+``reduce`` says what is kept of several positions: their ``mean``, or ``each`` of them. A neuron of a mixture of experts has NaN
+where its expert did not fire; the mean is over the positions where it did.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from skillneurons.errors import ModelError
+from skillneurons.expert_activations import expert_activations
 from skillneurons.model import LanguageModel
-from skillneurons.sites import sites_of
+from skillneurons.sequences import Sequences
+from skillneurons.sites import ExpertSite, sites_of
 
 
 class ActivationRecorder:
@@ -46,6 +50,7 @@ class ActivationRecorder:
         self.lm, self.last_positions, self.reduce, self.graph = lm, last_positions, reduce, graph
         self.enabled = True
         self._sites = sites_of(lm, site)
+        self._sequences = Sequences(lm)
         self._rows: dict[int, torch.Tensor] = {}
         self._handles: list[Any] = []
 
@@ -63,10 +68,13 @@ class ActivationRecorder:
         return self
 
     def _add_hooks(self) -> None:
+        self._handles.append(self._sequences.watch())
         for layer, site in enumerate(self._sites):
             if self._kept is not None and layer not in self._kept:
                 continue
-            if site.before:
+            if isinstance(site, ExpertSite):
+                self._handles += self._of_experts(layer, site)
+            elif site.before:
                 self._handles.append(site.module.register_forward_pre_hook(self._before(layer)))
             else:
                 self._handles.append(site.module.register_forward_hook(self._after(layer)))
@@ -90,17 +98,57 @@ class ActivationRecorder:
 
         return record
 
+    def _of_experts(self, layer: int, site: ExpertSite) -> list[Any]:
+        """Return the hooks of a mixture; a shared expert's neurons stand last."""
+        parts: dict[str, torch.Tensor] = {}
+
+        def experts(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+            if self.enabled:
+                self._refuse_graph()
+                hidden, chosen = (self._sequences.apart(part.detach())[:, -self.last_positions :] for part in args[:2])
+                read = expert_activations(module, hidden.flatten(0, 1), chosen.flatten(0, 1))
+                parts["experts"] = read.reshape(*hidden.shape[:2], -1)
+
+        def shared(_module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+            if self.enabled:
+                parts["shared"] = self._sequences.apart(args[0].detach())[:, -self.last_positions :]
+
+        def end(_module: torch.nn.Module, _args: Any, _out: Any) -> None:
+            if self.enabled:
+                self._keep(layer, torch.cat([parts.pop(name) for name in ("experts", "shared") if name in parts], -1))
+
+        handles = [
+            site.experts.register_forward_pre_hook(experts),
+            site.module.register_forward_hook(end),
+        ]
+        if site.shared is not None:
+            handles.append(site.shared.register_forward_pre_hook(shared))
+        return handles
+
+    def _refuse_graph(self) -> None:
+        if self.graph:
+            raise ModelError(
+                f"model {self.lm.name!r} is a mixture of experts: their activations cannot be part of a gradient; use "
+                "another attribution.statistic"
+            )
+
     def _keep(self, layer: int, seen: torch.Tensor) -> None:
         if not self.enabled:
             return
         if self.graph:
             self._rows[layer] = seen
             return
-        read = seen.detach()[:, -self.last_positions :]  # (B, positions, d_ff)
+        read = self._sequences.apart(seen.detach())[:, -self.last_positions :]  # (B, positions, d_ff)
         if self._kept is not None:
             read = read[..., self._kept[layer]]
         read = read.float()
-        self._rows[layer] = read.mean(dim=1, keepdim=True) if self.reduce == "mean" else read
+        if self.reduce == "mean" and read.shape[1] > 1:
+            read = read.nanmean(dim=1, keepdim=True) if self.lm.has_experts else read.mean(dim=1, keepdim=True)
+        self._rows[layer] = read
+
+    def forget(self) -> None:
+        """Forget what was recorded."""
+        self._rows.clear()
 
     def take(self) -> torch.Tensor:
         """Return the last recorded activations (batch, n_positions * n_neurons), float32, and forget them.
@@ -111,5 +159,8 @@ class ActivationRecorder:
         return torch.cat([row.to(rows[0].device) for row in rows], dim=2).flatten(1)
 
     def take_graph(self) -> list[torch.Tensor]:
-        """Return what each layer's site saw, whole sequences (batch, T, d_ff), still in the graph, and forget it."""
+        """Return what each layer's site saw, whole sequences (batch, T, d_ff) or all their tokens in one row (batch * T, d_ff).
+
+        The tensors are still in the graph, and are forgotten here.
+        """
         return [self._rows.pop(layer) for layer in range(self.lm.n_layers)]

@@ -271,7 +271,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     config, task, examples = _evaluation(arguments, [arguments.model], grading=False)
 
-    from skillneurons.model import load_model
+    from skillneurons.loading import load_model
     from skillneurons.predict import predict
     from skillneurons.predictions import write_predictions
     from skillneurons.progress import Progress
@@ -289,7 +289,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             generations=arguments.generations,
             temperature=arguments.temperature,
             seed=arguments.seed,
-            batch_size=config.attribution.batch_size,
+            batch_size=config.attribution.at_once,
             too_long=config.model.too_long,
             progress=step,
         )

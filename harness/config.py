@@ -38,6 +38,8 @@ class ModelSettings(Section):
     trust_remote_code: bool = False
     too_long: Literal["refuse", "truncate"] = "refuse"
     ffn: str | None = None
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
+    quantization: Literal["8bit", "4bit"] | None = None
 
     @field_validator("chat_template", mode="before")
     @classmethod
@@ -77,23 +79,47 @@ class DataSettings(Section):
     heldout: Positive = 500
 
 
+AT_ONCE, AT_MOST = 64, 1024  # examples, with batch_size auto
+
+
 class AttributionSettings(Section):
     """Where activations are read, how they are scored, and how sure the scores are.
 
-    ``seed`` draws permutations and bootstrap resamples; ``thresholds`` are levels of |r| to count neurons at;
+    ``batch_size`` is how many examples run at once; ``auto`` begins at 64 and takes what fits. ``seed`` draws permutations and bootstrap resamples; ``thresholds`` are levels of |r| to count neurons at;
     ``nuisance`` names columns that partial r holds constant, for the tasks that have them.
     """
 
     position: Literal["last", "max", "mean", "input_last"] = "last"
     site: Literal["product", "gate"] = "product"
     statistic: str = "pearson"
-    batch_size: Positive = 64
+    batch_size: Positive | Literal["auto"] = "auto"
     permutations: Annotated[int, Field(ge=0)] = 200
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     seed: int = 0
     top_k: Positive = 10
     thresholds: list[Annotated[float, Field(gt=0)]] = [0.43, 0.83]
     nuisance: list[str] = ["heuristics.prompt_length"]
+
+    @property
+    def at_once(self) -> int:
+        """How many examples run at once to begin with."""
+        return AT_ONCE if isinstance(self.batch_size, str) else self.batch_size
+
+    @property
+    def at_most(self) -> int:
+        """How many may run at once where memory allows it."""
+        return AT_MOST if isinstance(self.batch_size, str) else self.batch_size
+
+
+class CacheSettings(Section):
+    """How much memory the keys and values of inputs may take: on the model's device, and in host memory beyond that.
+
+    Half of it is for tuning (train and validation), half for measuring (discovery and heldout); what finds no room is run again
+    each time, and 0 for both runs all inputs again.
+    """
+
+    device_gb: Annotated[float, Field(ge=0)] = 2.0
+    host_gb: Annotated[float, Field(ge=0)] = 4.0
 
 
 class CausalSettings(Section):
@@ -145,6 +171,7 @@ class Config(Section):
     data: DataSettings = DataSettings()
     attribution: AttributionSettings = AttributionSettings()
     causal: CausalSettings = CausalSettings()
+    cache: CacheSettings = CacheSettings()
 
     @field_validator("tasks", mode="before")
     @classmethod

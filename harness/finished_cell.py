@@ -82,6 +82,8 @@ def _identity(config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel |
             "revision": unit.revision,
             "dtype": config.model.dtype,
             "architecture": lm.architecture if lm else None,
+            "quantization": config.model.quantization,
+            "parity": asdict(lm.parity) if lm and lm.parity else None,
         },
         "task": {
             "name": task.name,
@@ -117,16 +119,17 @@ def run_record(
     lm: LanguageModel | None,
     problem: Exception | None,
     seconds: Mapping[str, float] | None = None,
+    batches: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return what varies between runs of the same cell: time, machine, versions, batch size.
 
-    ``seconds_of`` says what the pass of the whole unit took, and the null and intervals of all its columns.
+    ``batch_size`` says how many examples ran at once in the end, ``seconds_of`` what the pass of the whole unit took, and the null and intervals of all its columns.
     """
     record: dict[str, Any] = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 3),
-        "batch_size": config.attribution.batch_size,
-        "device": str(lm.device) if lm else config.device,
+        "batch_size": dict(batches) if batches else config.attribution.batch_size,
+        "device": ", ".join(lm.devices) if lm else config.device,
         "host": platform.node(),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in PACKAGES},

@@ -98,8 +98,7 @@ def read_activations(
     found = np.empty((len(encoded), lm.n_neurons), dtype=np.float32)
     with ActivationRecorder(lm) as recorder:
         for rows in equal_length_batches(encoded, batch_size):
-            read_inputs(lm, rows, None)
-            found[[place[row.index] for row in rows]] = recorder.take().cpu().numpy()
+            found[[place[row.index] for row in rows]] = read_inputs(lm, rows, None, recorder).cpu().numpy()
     return found
 
 

@@ -1,32 +1,20 @@
-"""Run inputs with a soft prompt and let the model write: greedily, or by seeded draws.
+"""Let the model write after a prefix: greedily, or by seeded draws; and check a text it is said to have written.
 
-Inputs of a first turn run by length and are not padded. A second turn holds a text of the model's own, so
-its inputs differ in length: they are padded on the left, masked, and their positions count real tokens only.
+A second turn holds a text of the model's own, so its inputs differ in length: they are padded on the left, masked, and
+their positions count real tokens only.
 """
 
 from __future__ import annotations
 
-import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Any
 
 import torch
-from skillneurons.errors import CellError, ModelError
+from skillneurons.errors import CellError
 from skillneurons.inputs import EncodedExample
 from skillneurons.model import LanguageModel
-from skillneurons.prompt import SoftPrompt
-
-
-@dataclass(slots=True)
-class Prefix:
-    """Input and prompt after their forward pass: the cache, its mask, and the next token's log-probabilities."""
-
-    cache: Any
-    log_probs: torch.Tensor  # (B, vocabulary), nats
-    mask: torch.Tensor | None  # (B, T + m), 1 where a real token stands; None: everywhere
+from skillneurons.prefix import Prefix, copied_cache, next_log_probs, places_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,118 +40,6 @@ class Continuation:
     entropy: float
 
 
-def run_prefix(lm: LanguageModel, rows: Sequence[EncodedExample], prompt: SoftPrompt | None) -> Prefix:
-    """Run inputs and the prompt; the vocabulary projection runs on the last row only."""
-    longest = max(len(row.ids) for row in rows)
-    ids = torch.tensor([[0] * (longest - len(row.ids)) + list(row.ids) for row in rows], device=lm.device)
-    real = torch.tensor([[0] * (longest - len(row.ids)) + [1] * len(row.ids) for row in rows], device=lm.device)
-    embedded = lm.embed(ids)
-    if prompt is not None:
-        virtual = prompt.embeddings.to(embedded.device, embedded.dtype).expand(len(rows), -1, -1)
-        ones = real.new_ones(len(rows), prompt.num_virtual_tokens)
-        in_order = (embedded, virtual) if prompt.placement == "append" else (virtual, embedded)
-        embedded = torch.cat(in_order, dim=1)
-        real = torch.cat((real, ones) if prompt.placement == "append" else (ones, real), dim=1)
-    if bool(real.all()):
-        out = lm.model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1)
-        return Prefix(out.past_key_values, _next(out), None)
-    out = lm.model(
-        inputs_embeds=embedded,
-        attention_mask=real,
-        position_ids=(real.cumsum(1) - 1).clamp_min(0),
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return Prefix(out.past_key_values, _next(out), real)
-
-
-def run_apart(
-    lm: LanguageModel,
-    rows: Sequence[EncodedExample],
-    prompt: SoftPrompt | None,
-    after: Callable[[], None] | None = None,
-) -> Prefix:
-    """Return what ``run_prefix`` does with inputs of one length run together, not padded, and put side by side afterwards.
-
-    Texts are then written for all rows at once, which costs as many steps as for a few. Rows stand by length; ``after``
-    is called after each length's pass.
-    """
-    parts = []
-    for _, same in groupby(rows, key=lambda row: len(row.ids)):
-        parts.append(run_prefix(lm, list(same), prompt))
-        if after:
-            after()
-    return _side_by_side(parts)
-
-
-def _side_by_side(parts: Sequence[Prefix]) -> Prefix:
-    """Return prefixes of different length as one batch, their keys and values padded on the left and masked."""
-    if len(parts) == 1:
-        return parts[0]
-    cache = copied_cache(parts[0].cache)
-    lengths = [part.cache.get_seq_length() for part in parts]
-    longest = max(lengths)
-    for i, layer in enumerate(cache.layers):
-        for name in ("keys", "values"):
-            padded = [
-                torch.nn.functional.pad(getattr(part.cache.layers[i], name), (0, 0, longest - length, 0))
-                for part, length in zip(parts, lengths, strict=True)
-            ]
-            setattr(layer, name, torch.cat(padded))
-        if hasattr(layer, "cumulative_length"):
-            layer.cumulative_length = longest
-    log_probs = torch.cat([part.log_probs for part in parts])
-    real = [
-        [0] * (longest - length) + [1] * length
-        for part, length in zip(parts, lengths, strict=True)
-        for _ in range(len(part.log_probs))
-    ]
-    return Prefix(cache, log_probs, torch.tensor(real, device=log_probs.device))
-
-
-@torch.inference_mode()
-def keeps_every_position(lm: LanguageModel, length: int) -> bool:
-    """Return whether the model's cache keeps every position of a sequence of this length; a sliding window may not."""
-    cache = copied_cache(
-        lm.model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=lm.device), use_cache=True).past_key_values
-    )
-    windows = [getattr(layer, "sliding_window", None) for layer in cache.layers]
-    return all(window is None or length < window for window in windows)
-
-
-def run_prompt(lm: LanguageModel, inputs: Prefix, prompt: SoftPrompt) -> Prefix:
-    """Run the prompt after inputs that have run without it; the inputs' cache grows by it."""
-    m = prompt.num_virtual_tokens
-    virtual = prompt.embeddings.to(lm.device, lm.dtype).expand(len(inputs.log_probs), -1, -1)
-    places = places_after(inputs, m)
-    out = lm.model(inputs_embeds=virtual, past_key_values=inputs.cache, use_cache=True, logits_to_keep=1, **places)
-    return Prefix(out.past_key_values, _next(out), places.get("attention_mask"))
-
-
-def copied_cache(cache: Any) -> Any:
-    """Return a cache of its own that shares the tensors; growing or selecting replaces tensors, never changes one.
-
-    What is run on the copy leaves the cache as it was, whatever its kind: one of a sliding window cannot be cropped.
-    Raise ModelError for a cache that is written in place.
-    """
-    from transformers.cache_utils import DynamicCache
-
-    if not isinstance(cache, DynamicCache):
-        raise ModelError(
-            f"the model keeps a {type(cache).__name__}, which is changed in place; only models with a DynamicCache can be run"
-        )
-    own = copy.copy(cache)
-    for name, value in vars(own).items():
-        if isinstance(value, list):
-            setattr(own, name, [one if isinstance(one, torch.Tensor) else copy.copy(one) for one in value])
-    return own
-
-
-def _next(out: Any) -> torch.Tensor:
-    log_probs: torch.Tensor = out.logits[:, -1].float().log_softmax(-1)
-    return log_probs
-
-
 def generate(
     lm: LanguageModel,
     prefix: Prefix,
@@ -180,6 +56,7 @@ def generate(
     log_probs, mask, steps = prefix.log_probs, prefix.mask, []
     draws = [] if sampling is None or sampling.temperature == 0 else [_stream(sampling, row) for row in rows]
     alive = torch.ones(log_probs.shape[0], dtype=torch.bool, device=log_probs.device)
+    keep = lm.last_logits(1)
     for step in range(max_new_tokens):
         top = log_probs.topk(2, dim=-1)
         token = _drawn(log_probs, sampling.temperature, draws) if sampling and draws else top.indices[:, 0]
@@ -196,9 +73,9 @@ def generate(
             mask = torch.cat((mask, mask.new_ones(mask.shape[0], 1)), dim=1)
             places = {"attention_mask": mask, "position_ids": mask.sum(1, keepdim=True) - 1}
         out = lm.model(
-            input_ids=token[:, None], past_key_values=prefix.cache, use_cache=True, logits_to_keep=1, **places
+            input_ids=token[:, None], past_key_values=prefix.cache, use_cache=True, logits_to_keep=keep, **places
         )
-        log_probs = _next(out)
+        log_probs = next_log_probs(out)
     tokens, chosen, margins, entropies, lives = (torch.stack(column, 1).cpu() for column in zip(*steps, strict=True))
     n = lives.sum(1)
     means = [(values.double() * lives).sum(1) / n for values in (margins, entropies)]
@@ -207,14 +84,6 @@ def generate(
         Continuation(tokens[i, : n[i]].tolist(), float(sums[i]), float(means[0][i]), float(means[1][i]))
         for i in range(len(n))
     ]
-
-
-def places_after(prefix: Prefix, n: int) -> dict[str, torch.Tensor]:
-    """Return mask and position ids of ``n`` tokens after a prefix that was padded; nothing where it was not."""
-    if prefix.mask is None:
-        return {}
-    mask = torch.cat((prefix.mask, prefix.mask.new_ones(len(prefix.mask), n)), dim=1)
-    return {"attention_mask": mask, "position_ids": mask.cumsum(1)[:, -n:] - 1}
 
 
 def read_draft(lm: LanguageModel, prefix: Prefix, drafts: Sequence[Sequence[int]]) -> list[Continuation | None]:

@@ -41,14 +41,17 @@ def activation_times_gradient(
     recorder.graph = True
     try:
         with torch.enable_grad():
-            out = lm.model(inputs_embeds=embedded, use_cache=False, logits_to_keep=longest)
+            out = lm.model(inputs_embeds=embedded, use_cache=False, logits_to_keep=lm.last_logits(longest))
             log_probs = out.logits.float().log_softmax(-1).gather(2, targets[..., None])[..., 0]  # (B, longest)
             seen = recorder.take_graph()
             gradients = torch.autograd.grad((log_probs * real).sum(), seen)
     finally:
         recorder.graph = False
     read = slice(end - recorder.last_positions, end)
-    products = [(a[:, read] * g[:, read]).detach().float() for a, g in zip(seen, gradients, strict=True)]
+    products = []
+    for a, g in zip(seen, gradients, strict=True):  # some layers run all tokens as one row
+        by_row = (part.detach().reshape(len(rows), -1, part.shape[-1])[:, read] for part in (a, g))
+        products.append(torch.mul(*by_row).float())
     if recorder.reduce == "mean":
         products = [product.mean(dim=1, keepdim=True) for product in products]
     return torch.cat(products, dim=2).flatten(1)

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from skillneurons.errors import UserError, unknown_name
 from skillneurons.model import LanguageModel
+from skillneurons.sequences import Sequences
 
 MODES = ("zero", "mean", "resample")
 
@@ -51,10 +52,13 @@ class Intervention:
         self, lm: LanguageModel, edits: Mapping[int, LayerEdit], *, window: slice = slice(None), enabled: bool = True
     ) -> None:
         self.lm, self.edits, self.window, self.enabled = lm, edits, window, enabled
+        self._sequences = Sequences(lm)
         self._handles: list[Any] = []
 
     def __enter__(self) -> Intervention:
         try:
+            if self.edits:
+                self._handles.append(self._sequences.watch())
             for layer in self.edits:
                 projection = self.lm.projections[layer]
                 self._handles.append(projection.register_forward_pre_hook(self._hook(layer)))
@@ -78,7 +82,8 @@ class Intervention:
         def edit(_module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
             if not self.enabled:
                 return None
-            return (edited(args[0], self.edits[layer], self.window), *args[1:])
+            changed = edited(self._sequences.apart(args[0]), self.edits[layer], self.window)
+            return (changed.reshape(args[0].shape), *args[1:])
 
         return edit
 

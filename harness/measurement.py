@@ -14,15 +14,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from skillneurons.activations import ActivationRecorder
 from skillneurons.errors import CellError, SkillNeuronsError
-from skillneurons.generation import keeps_every_position
 from skillneurons.gradients import activation_times_gradient
+from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, equal_length_batches, in_order_batches, near_length_batches
+from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
 from skillneurons.outputs import answer, read_inputs
 from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.planting import Plant
+from skillneurons.prefix import keeps_every_position
 from skillneurons.prompt import SoftPrompt
 from skillneurons.spool import ActivationRows
 from skillneurons.statistics import PearsonAccumulator
@@ -125,6 +128,8 @@ def measure(
     plant: Plant | None = None,
     keep: npt.NDArray[np.bool_] | None = None,
     partial: PartialCorrelationAccumulator | None = None,
+    inputs: InputCache | None = None,
+    fitting: MicroBatches | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Measured:
     """Run one split once and relate all its columns to every neuron together.
@@ -132,10 +137,13 @@ def measure(
     ``metrics`` maps a name to (metric, its full column names); columns stand in that order.
     ``accumulator`` None measures outputs alone; ``baseline`` goes to one that needs it; ``keep_rows`` keeps the
     activations. Rows come back in the examples' order whatever the batching was: inputs of one length together
-    (``bucket``; texts are then written for several lengths at once), or in order with padding on the left. ``keep`` (n_layers, d_ff) measures some neurons alone. ``plant`` replaces recorded activations; ``partial`` sees the same rows. A metric that raises,
+    (``bucket``; texts are then written for several lengths at once), or in order with padding on the left. ``keep`` (n_layers, d_ff) measures some neurons alone. ``plant`` replaces recorded activations; ``partial`` sees the same rows. A pass
+    without a prompt keeps its keys and values in ``inputs``, and one with a prompt after the input begins there. ``fitting`` says how many run at once instead of
+    ``batch_size``. A metric that raises,
     or returns another shape, is not asked again: its columns are NaN and its error stands in ``failures``; the other
     metrics go on.
     """
+    fitting = fitting or MicroBatches(batch_size)
     failures: dict[str, SkillNeuronsError] = {}
     n_columns = sum(len(columns) for _, columns in metrics.values())
     n_positions = positions_read(prompt, position)
@@ -158,31 +166,35 @@ def measure(
         batches = near_length_batches if apart else batches
     with recorder_for(lm, prompt, position, site, keep) as recorder:
         recorder.enabled = sums is not None
-        for rows in batches(encoded, batch_size):
-            activations = None
-            if gradient and sums is not None:
-                activations = activation_times_gradient(lm, rows, prompt, recorder)
-                recorder.enabled = False
-                answered, _ = answer(lm, task, rows, prompt)
-                recorder.enabled = True
-            else:
+
+        def run(part: Sequence[EncodedExample]) -> tuple[list[Output], torch.Tensor | None]:
+            if not gradient or sums is None:
                 reading = recorder if sums is not None else None
-                answered, activations = answer(lm, task, rows, prompt, reading, apart=apart)
-            where = [place[row.index] for row in rows]
-            for i, row, output in zip(where, rows, answered, strict=True):
-                outputs[i] = output
-                values[i] = _values(metrics, row.example, output, failures)
-            if sums is not None and activations is not None:
-                taken = activations.cpu().numpy()
-                if plant is not None:
-                    taken = plant.into(taken, [row.example.id for row in rows], keep)
-                sums.update(taken, values[where])
-                if partial is not None:
-                    partial.update(taken, values[where])
-                if kept is not None:
-                    kept.put(where, taken)
-            if progress:
-                progress(len(rows))
+                return answer(lm, task, part, prompt, reading, inputs=inputs, apart=apart)
+            activations = activation_times_gradient(lm, part, prompt, recorder)
+            recorder.enabled = False
+            try:
+                return answer(lm, task, part, prompt)[0], activations
+            finally:
+                recorder.enabled = True
+
+        for rows in batches(encoded, fitting.limit):
+            for part, (answered, activations) in fitting.run(rows, run):
+                where = [place[row.index] for row in part]
+                for i, row, output in zip(where, part, answered, strict=True):
+                    outputs[i] = output
+                    values[i] = _values(metrics, row.example, output, failures)
+                if sums is not None and activations is not None:
+                    taken = activations.cpu().numpy()
+                    if plant is not None:
+                        taken = plant.into(taken, [row.example.id for row in part], keep)
+                    sums.update(taken, values[where])
+                    if partial is not None:
+                        partial.update(taken, values[where])
+                    if kept is not None:
+                        kept.put(where, taken)
+                if progress:
+                    progress(len(part))
     return Measured(encoded, [output for output in outputs if output is not None], values, sums, failures, kept)
 
 
@@ -209,16 +221,18 @@ def mean_activations(
     position: str = "last",
     site: str = "product",
     batch_size: int = 64,
+    fitting: MicroBatches | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return every neuron's mean activation over a split, shape (n_positions * n_neurons,); no answer is run."""
     total = np.zeros(positions_read(prompt, position) * lm.n_neurons)
     with recorder_for(lm, prompt, position, site) as recorder:
-        for rows in equal_length_batches(encoded, batch_size):
-            read_inputs(lm, rows, prompt)
-            total += recorder.take().cpu().numpy().sum(axis=0, dtype=np.float64)
-            if progress:
-                progress(len(rows))
+        fitting = fitting or MicroBatches(batch_size)
+        for rows in equal_length_batches(encoded, fitting.limit):
+            for part, read in fitting.run(rows, lambda part: read_inputs(lm, part, prompt, recorder)):
+                total += read.cpu().numpy().sum(axis=0, dtype=np.float64)
+                if progress:
+                    progress(len(part))
     return total / len(encoded)
 
 

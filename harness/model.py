@@ -1,43 +1,68 @@
-"""A frozen causal language model and where its feed-forward neurons are.
+"""A frozen causal language model and its tokenizer.
 
-Any architecture that ``AutoModelForCausalLM`` loads is welcome if each block has one feed-forward
-output projection that can be told by structure: the one linear map into ``d_model`` outside the
-attention. Its input, of width ``d_ff``, is the activation of the block's neurons.
+Any architecture that ``AutoModelForCausalLM`` loads is welcome if its feed-forward neurons can be told by structure
+(``feed_forward``). Weights lie on one device, or spread over several by accelerate; they may be quantised by bitsandbytes.
 """
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from skillneurons.errors import ModelError, UserError
-from skillneurons.model_source import resolve_model
+from skillneurons.feed_forward import FeedForward, output_projections
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
-INSTRUCTED = re.compile(r"chat|instruct|(^|[-_])it($|[-_])", re.IGNORECASE)
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the cached path is from the plain forward pass on a few probes, and recorded neurons from what they put out.
+
+    ``distribution`` is the largest total variation distance of next-token distributions (0 to 1), ``activations`` and
+    ``feed_forward`` are largest differences as a share of the largest number.
+    """
+
+    distribution: float
+    activations: float
+    feed_forward: float
 
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A frozen model with its tokenizer. ``projections[l]`` is layer l's feed-forward output projection."""
+    """A frozen model with its tokenizer; ``layers[l]`` is layer l's feed-forward layer."""
 
     name: str
     revision: str
-    model: Any
-    tokenizer: Any
-    projections: tuple[torch.nn.Module, ...]
-    d_ff: int
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    layers: tuple[FeedForward, ...] = field(repr=False)
     uses_chat_template: bool
+    quantization: str | None = None
+    parity: Parity | None = None
 
     @property
     def n_layers(self) -> int:
-        return len(self.projections)
+        return len(self.layers)
+
+    @property
+    def d_ff(self) -> int:
+        """The number of feed-forward neurons of a layer: in a mixture, those of all experts."""
+        return self.layers[0].d_ff
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether the layers are mixtures of experts, so that a neuron may have no activation."""
+        return any(layer.experts is not None for layer in self.layers)
+
+    @property
+    def projections(self) -> tuple[torch.nn.Module, ...]:
+        """The output projection of every layer; raises for a mixture of experts."""
+        return output_projections(self.layers, "a change of neurons", self.name)
+
+    @property
+    def last_ffn(self) -> torch.nn.Module | None:
+        """The last feed-forward layer, where it is a module of its own."""
+        return self.layers[-1].module
 
     @property
     def n_neurons(self) -> int:
@@ -56,6 +81,23 @@ class LanguageModel:
     def dtype(self) -> torch.dtype:
         dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
         return dtype
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices that the weights lie on."""
+        spread = getattr(self.model, "hf_device_map", None) or {"": self.device}
+        return sorted(
+            {str(torch.device(place) if not isinstance(place, int) else f"cuda:{place}") for place in spread.values()}
+        )
+
+    def last_logits(self, n: int) -> Any:
+        """Return ``logits_to_keep`` of the last ``n`` positions.
+
+        Indices make the model gather those rows before the vocabulary projection; a plain number makes it slice them, and a
+        product with a strided slice is done row by row, each reading the whole vocabulary matrix again. A model on
+        several devices is given the number (at least 1), because nobody outside knows where its last layer stands.
+        """
+        return torch.arange(-n, 0, device=self.device) if len(self.devices) == 1 else max(n, 1)
 
     @property
     def architecture(self) -> str:
@@ -93,111 +135,3 @@ class LanguageModel:
         """Return the input embeddings of token ids, shape (*ids.shape, d_model)."""
         embeddings: torch.Tensor = self.model.get_input_embeddings()(ids)
         return embeddings
-
-
-def pick_device(device: str) -> torch.device:
-    """Return the device of a setting: ``auto`` takes a GPU where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {device!r}: torch sees no GPU here; use --device cpu or auto")
-    return torch.device(device)
-
-
-def load_model(
-    name: str,
-    *,
-    revision: str | None = None,
-    dtype: str = "float32",
-    device: str = "auto",
-    chat_template: str = "auto",
-    trust_remote_code: bool = False,
-    ffn: str | None = None,
-) -> LanguageModel:
-    """Load ``pocket``, a hub id, or a folder saved by ``save_pretrained``; the weights are frozen.
-
-    ``ffn`` names the output projection inside a block (``mlp.down_proj``) where structure does not
-    tell. ``chat_template``: ``auto`` applies it where the tokenizer has one and the model's name says
-    that it was tuned on instructions. Raise ModelError for anything missing or not understood.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()  # quiet in a pipe
-    if dtype not in DTYPES:
-        raise UserError(f"model.dtype {dtype!r}: must be one of {', '.join(DTYPES)}")
-    source, resolved = resolve_model(name, revision)
-    options = {"trust_remote_code": trust_remote_code}
-    if source == name and not Path(source).is_dir():
-        options["revision"] = resolved  # type: ignore[assignment]
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True, **options)
-    except Exception as error:  # a damaged file surfaces as almost any type
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"model {name!r} cannot be loaded: {reason}") from error
-    model.requires_grad_(False).eval().to(pick_device(device))
-    projections = find_projections(model, name, ffn)
-    return LanguageModel(
-        name=name,
-        revision=resolved,
-        model=model,
-        tokenizer=tokenizer,
-        projections=projections,
-        d_ff=_widths(projections[0])[0],
-        uses_chat_template=_wants_template(chat_template, tokenizer, name),
-    )
-
-
-def _wants_template(setting: str, tokenizer: Any, name: str) -> bool:
-    has = getattr(tokenizer, "chat_template", None) is not None
-    if setting == "on" and not has:
-        raise ModelError(f"model {name!r}: model.chat_template is 'on', but its tokenizer has no chat template")
-    return setting == "on" or (setting == "auto" and has and bool(INSTRUCTED.search(Path(name).name)))
-
-
-def _widths(module: torch.nn.Module) -> tuple[int, int]:
-    """Return (inputs, outputs) of a linear map; transformers' Conv1D keeps its weight transposed."""
-    weight: Any = module.weight
-    if isinstance(module, torch.nn.Linear):
-        return int(weight.shape[1]), int(weight.shape[0])
-    return int(weight.shape[0]), int(weight.shape[1])
-
-
-def find_projections(model: Any, name: str, ffn: str | None = None) -> tuple[torch.nn.Module, ...]:
-    """Return the feed-forward output projection of every block, found by structure or by ``ffn``."""
-    from transformers.pytorch_utils import Conv1D
-
-    depth = int(model.config.get_text_config().num_hidden_layers)
-    d_model = int(model.get_input_embeddings().weight.shape[1])
-    stacks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
-    if not stacks:
-        raise ModelError(f"model {name!r} ({type(model).__name__}): found no list of {depth} blocks")
-    found = []
-    for index, block in enumerate(stacks[0]):
-        linear = {
-            path: module
-            for path, module in block.named_modules()
-            if isinstance(module, torch.nn.Linear | Conv1D) and not ATTENTION.search(path)
-        }
-        if ffn is not None:
-            if ffn not in linear:
-                raise ModelError(
-                    f"model {name!r}: block {index} has no linear module {ffn!r} (model.ffn); it has: {', '.join(linear)}"
-                )
-            found.append(linear[ffn])
-            continue
-        outputs = [path for path, module in linear.items() if _widths(module)[1] == d_model]
-        if len(outputs) != 1:
-            raise ModelError(
-                f"model {name!r} ({type(model).__name__}): block {index} has {len(outputs)} candidates for the "
-                f"feed-forward output projection ({', '.join(outputs) or 'none'}); name it with --set model.ffn=PATH; "
-                f"linear modules: {', '.join(linear)}"
-            )
-        found.append(linear[outputs[0]])
-    if len({_widths(projection)[0] for projection in found}) != 1:
-        raise ModelError(
-            f"model {name!r}: its blocks differ in the number of feed-forward neurons, which is not supported"
-        )
-    return tuple(found)

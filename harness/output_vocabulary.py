@@ -30,6 +30,11 @@ def output_vector(lm: LanguageModel, layer: int, neuron: int) -> torch.Tensor:
     """Return what the neuron's activation multiplies, shape (d_model,), float32."""
     projection: Any = lm.projections[layer]
     weight: torch.Tensor = projection.weight
+    if lm.quantization is not None:  # the weight is packed: ask the projection itself
+        unit = torch.zeros((2, lm.d_ff), device=weight.device, dtype=lm.dtype)
+        unit[1, neuron] = 1.0
+        put_out: torch.Tensor = projection(unit).detach().float()
+        return put_out[1] - put_out[0]
     linear = isinstance(projection, torch.nn.Linear)  # transformers' Conv1D keeps its weight transposed
     return (weight[:, neuron] if linear else weight[neuron]).detach().float()
 

@@ -17,19 +17,11 @@ from typing import Protocol
 
 import torch
 from skillneurons.activations import ActivationRecorder
-from skillneurons.generation import (
-    Continuation,
-    Prefix,
-    Sampling,
-    copied_cache,
-    generate,
-    places_after,
-    run_apart,
-    run_prefix,
-    second_turn,
-)
+from skillneurons.generation import Continuation, Sampling, generate, second_turn
+from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
 from skillneurons.model import LanguageModel
+from skillneurons.prefix import Prefix, by_length, copied_cache, places_after, run_prefix, run_prompt, side_by_side
 from skillneurons.prompt import SoftPrompt
 from skillneurons.task_setup import grade_text, is_correct
 from skillneurons.types import Example, Output, Task
@@ -177,22 +169,17 @@ def answer(
     recorder: ActivationRecorder | None = None,
     sampling: Sampling | None = None,
     *,
+    inputs: InputCache | None = None,
     apart: bool = False,
 ) -> tuple[list[Output], torch.Tensor | None]:
     """Return the outputs of a batch and, with a recorder, its activations.
 
     Activations have shape (batch, n_layers * d_ff) and are read before any answer token runs. Texts are
-    greedy unless ``sampling`` says otherwise. ``apart`` runs inputs of one length together (rows stand by length) where
+    greedy unless ``sampling`` says otherwise. Without a prompt, the inputs are run and kept in ``inputs``; a prompt after the input
+    begins from what is kept there. ``apart`` runs inputs of one length together (rows stand by length) where
     otherwise different lengths are padded.
     """
-    activations = None
-    if apart:
-        taken: list[torch.Tensor] = []
-        prefix = run_apart(lm, rows, prompt, (lambda: taken.append(recorder.take())) if recorder else None)
-        activations = torch.cat(taken) if taken else None
-    else:
-        prefix = run_prefix(lm, rows, prompt)
-        activations = recorder.take() if recorder else None
+    prefix, activations = _begun(lm, rows, prompt, recorder, inputs, apart)
     if recorder:
         recorder.enabled = False
     try:
@@ -206,10 +193,51 @@ def answer(
     return outputs, activations
 
 
+def _begun(
+    lm: LanguageModel,
+    rows: Sequence[EncodedExample],
+    prompt: SoftPrompt | None,
+    recorder: ActivationRecorder | None,
+    inputs: InputCache | None,
+    apart: bool,
+) -> tuple[Prefix, torch.Tensor | None]:
+    """Return input and prompt after their pass, and what the recorder read of them."""
+    read = recorder.last_positions if recorder else 1
+    if prompt is not None and prompt.placement == "append":
+        start = (inputs or InputCache(lm, room=0)).start(rows, apart=apart)
+        if recorder:
+            recorder.forget()
+        prefix = run_prompt(lm, start, prompt, read=read)
+        return prefix, recorder.take() if recorder else None
+    parts, taken = [], []
+    for same in by_length(rows) if apart else [rows]:
+        parts.append(run_prefix(lm, same, prompt, read=read))
+        if recorder:
+            taken.append(recorder.take())
+        if inputs is not None and prompt is None and parts[-1].mask is None:
+            inputs.keep(same, parts[-1].cache)
+    return side_by_side(parts), torch.cat(taken) if taken else None
+
+
 @torch.inference_mode()
-def read_inputs(lm: LanguageModel, rows: Sequence[EncodedExample], prompt: SoftPrompt | None) -> None:
-    """Run inputs and prompt alone, for what a recorder reads of them."""
-    run_prefix(lm, rows, prompt)
+def read_inputs(
+    lm: LanguageModel,
+    rows: Sequence[EncodedExample],
+    prompt: SoftPrompt | None,
+    recorder: ActivationRecorder,
+    inputs: InputCache | None = None,
+) -> torch.Tensor:
+    """Return what a recorder reads of inputs and prompt (batch, n_positions * n_neurons); no logit is computed."""
+    read = recorder.last_positions
+    if prompt is not None and prompt.placement == "append":
+        start = (inputs or InputCache(lm, room=0)).start(rows)
+        recorder.forget()
+        run_prompt(lm, start, prompt, logits=False, read=read)
+        return recorder.take()
+    prefix = run_prefix(lm, rows, prompt, logits=False, read=read)
+    if inputs is not None and prompt is None and prefix.mask is None:
+        inputs.keep(rows, prefix.cache)
+    return recorder.take()
 
 
 def choice_log_probs(

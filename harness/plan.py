@@ -81,11 +81,12 @@ class Unit:
 
 
 def settings_of(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the settings that change a result, by section; batch size is not one of them."""
+    """Return the settings that change a result, by section; batch size and where the weights lie are none of them."""
     sections = {
         name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "data", "attribution")
     }
     sections["attribution"].pop("batch_size")
+    sections["model"].pop("device_map")
     if sections["attribution"]["position"] == "input_last":
         sections["prompt"] = {}
     if config.causal.enabled:

@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 from skillneurons.activations import ActivationRecorder
 from skillneurons.errors import UserError
-from skillneurons.generation import Prefix, copied_cache, run_prefix
 from skillneurons.inputs import EncodedExample, equal_length_batches
+from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
+from skillneurons.prefix import Prefix, copied_cache, run_prefix
 from skillneurons.prompt import SoftPrompt
 from skillneurons.statistics import PearsonAccumulator
 
@@ -67,6 +68,7 @@ def measure_reference(
     positions: str = "prompt",
     donors: bool = False,
     batch_size: int = 64,
+    fitting: MicroBatches | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Reference:
     """Run examples (of discovery) once and return what every neuron does at the chosen positions.
@@ -83,8 +85,14 @@ def measure_reference(
     run = dict.fromkeys(wanted, 0)
     kept: dict[str, dict[int, Floats]] = {stage: {} for stage in wanted}
     givers = {row.index for row in encoded[:DONORS]} if donors else set()
-    for rows in equal_length_batches(encoded, batch_size):
-        for stage, (seen, real) in _seen(lm, rows, prompt, wanted).items():
+    fitting = fitting or MicroBatches(batch_size)
+    parts = (
+        part
+        for batch in equal_length_batches(encoded, fitting.limit)
+        for part in fitting.run(batch, lambda rows: _seen(lm, rows, prompt, wanted))
+    )
+    for rows, stages in parts:
+        for stage, (seen, real) in stages.items():
             flat = seen.reshape(len(rows), -1) if stage == "prompt" else seen[real]  # pooled: (tokens, n)
             if len(flat):
                 sums[stage].update(np.zeros((len(flat), 1)), flat)
@@ -158,6 +166,6 @@ def _answers(
     ids = torch.tensor([[*answer, *[0] * (longest - len(answer))] for answer in answers], device=lm.device)
     recorder.last_positions = longest - 1
     cache = copied_cache(prefix.cache)
-    lm.model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    lm.model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=lm.last_logits(0))
     seen = recorder.take().reshape(len(answers), longest - 1, lm.n_neurons).cpu().numpy()
     return seen, np.arange(longest - 1)[None] < np.array([len(answer) - 1 for answer in answers])[:, None]

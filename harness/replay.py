@@ -17,19 +17,12 @@ from dataclasses import dataclass, field
 import torch
 from skillneurons.changes import Change, StageEdits, together
 from skillneurons.errors import CellError, UserError
-from skillneurons.generation import (
-    Continuation,
-    Prefix,
-    copied_cache,
-    generate,
-    read_draft,
-    run_prefix,
-    run_prompt,
-    second_turn,
-)
+from skillneurons.generation import Continuation, generate, read_draft, second_turn
 from skillneurons.inputs import EncodedExample, equal_length_batches
+from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
 from skillneurons.outputs import choice_outputs, score_answers, text_outputs
+from skillneurons.prefix import Prefix, copied_cache, run_prefix, run_prompt
 from skillneurons.prompt import SoftPrompt
 from skillneurons.reference import Reference, stages_of
 from skillneurons.types import Output, Task
@@ -53,6 +46,7 @@ class Replay:
     positions: str = "prompt"
     batch_size: int = 64
     seed: int = 0
+    fitting: MicroBatches | None = None  # how many examples run at once, where it is not ``batch_size``
     _drafts: dict[int, list[list[int]]] = field(default_factory=dict)  # by example: the unchanged text of each turn
 
     def outputs(self, changes: Sequence[Change], progress: Callable[[int], None] | None = None) -> list[list[Output]]:
@@ -63,22 +57,30 @@ class Replay:
         stages_of(self.positions, self.prompt)
         place = {row.index: i for i, row in enumerate(self.encoded)}
         found: list[list[Output | None]] = [[None] * len(self.encoded) for _ in changes]
-        for rows in equal_length_batches(self.encoded, self.batch_size):
+        fitting = self.fitting or MicroBatches(self.batch_size)
+
+        def run(rows: Sequence[EncodedExample]) -> list[tuple[list[int], list[Output]]]:
             start = self._input(rows)
-            places = [place[row.index] for row in rows]
             shared = self._unchanged(rows, start)
-            for which in together(changes, self._at_once(rows)):
+            done = []
+            for which in together(changes, self._at_once(rows, fitting.size)):
                 edits = StageEdits(self.lm, self.reference, [changes[i] for i in which], _ids(rows), self.seed)
-                outputs = self._batch(rows, start, edits, shared)
-                for number, output in enumerate(outputs):
-                    found[which[number % len(which)]][places[number // len(which)]] = output
+                done.append((list(which), self._batch(rows, start, edits, shared)))
                 if progress:
-                    progress(len(outputs))
+                    progress(len(done[-1][1]))
+            return done
+
+        for batch in equal_length_batches(self.encoded, fitting.limit):
+            for rows, done in fitting.run(batch, run):
+                places = [place[row.index] for row in rows]
+                for which, outputs in done:
+                    for number, output in enumerate(outputs):
+                        found[which[number % len(which)]][places[number // len(which)]] = output
         return [[output for output in one if output is not None] for one in found]
 
-    def _at_once(self, rows: Sequence[EncodedExample]) -> int:
+    def _at_once(self, rows: Sequence[EncodedExample], size: int) -> int:
         """Return how many changes run side by side; a text's logits over the whole vocabulary must fit."""
-        fitting = AT_ONCE * self.batch_size // len(rows)
+        fitting = AT_ONCE * size // len(rows)
         if self.task.kind != "choice":
             width = int(self.lm.model.config.get_text_config().vocab_size)
             fitting = min(fitting, LOGITS // (len(rows) * self.task.max_new_tokens * width))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skillneurons.config import Config
 from skillneurons.progress import Progress
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunContext:
-    """One run; ``notes`` collects what a person should read at its end, ``plant`` replaces activations (selftest)."""
+    """One run; ``notes`` collects what a person should read at its end, ``plant`` replaces activations (selftest).
+
+    ``kept`` holds what the seeds of one model and task share, under a name, with what it was made for.
+    """
 
     config: Config
     registry: Registry
@@ -24,3 +28,12 @@ class RunContext:
     display: Progress
     notes: list[str] = field(default_factory=list)
     plant: Plant | None = None
+    kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def shared(self, name: str, made_for: Any, make: Callable[[], Any]) -> Any:
+        """Return what was made under a name for the same purpose, or make it; what was made for another goes first."""
+        known = self.kept.get(name)
+        if known is None or known[0] != made_for:
+            self.kept.pop(name, None)
+            known = self.kept[name] = (made_for, make())
+        return known[1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from skillneurons.run_context import RunContext
 if TYPE_CHECKING:
     from skillneurons.model import LanguageModel
     from skillneurons.planting import Plant
+    from skillneurons.unit import UnitResult
 
 
 @dataclass(slots=True)
@@ -106,6 +107,7 @@ def _run_model(context: RunContext, units: Sequence[Unit]) -> None:
             model_error = error
     for unit in pending:
         _run_unit(context, unit, lm, unit.data.error or model_error)
+    context.kept.clear()  # what seeds share is of this model
     if context.config.causal.enabled and context.config.causal.across and model_error is None:
         _run_across(context, units, lm)
 
@@ -135,11 +137,17 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
 
 
 def _loaded(context: RunContext, model: str) -> LanguageModel:
-    from skillneurons.model import load_model
+    from skillneurons.loading import load_model
 
     context.display.say(f"loading {model}")
     settings = context.config.model.model_dump(exclude={"too_long"})
-    return load_model(model, device=context.config.device, **settings)
+    lm = load_model(model, device=context.config.device, **settings)
+    if lm.parity is not None:
+        context.display.say(
+            f"{model}: the cached path differs from the plain forward pass by {lm.parity.distribution:.1e} (total variation), "
+            f"activations by {lm.parity.activations:.1e} of the largest"
+        )
+    return lm
 
 
 def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem: Exception | None) -> None:
@@ -156,11 +164,11 @@ def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem
                 if failure is None:
                     if context.config.causal.enabled:  # a run that is broken off keeps the correlations
                         early = ok_cell(context.config, unit, cell, lm, measured, {"pending": True, "columns": {}})
-                        record = run_record(started, context.config, lm, None, measured.seconds)
+                        record = run_record(started, context.config, lm, None, measured.seconds, measured.batches)
                         context.folder.write_cell(early, record)
                     causal = causal_of_cell(context, unit, cell, measured)
                     result = ok_cell(context.config, unit, cell, lm, measured, causal)
-                    _finish(context, result, started, lm, None, measured.seconds)
+                    _finish(context, result, started, lm, None, measured)
                 else:
                     _fail(context, unit, cell, started, lm, failure)
                 del left[key]
@@ -189,10 +197,11 @@ def _finish(
     started: float,
     lm: LanguageModel | None,
     problem: Exception | None = None,
-    seconds: Mapping[str, float] | None = None,
+    measured: UnitResult | None = None,
 ) -> None:
     """Save a cell with the record of this run, then tell the observers."""
-    context.folder.write_cell(result, run_record(started, context.config, lm, problem, seconds))
+    took = (measured.seconds, measured.batches) if measured else ()
+    context.folder.write_cell(result, run_record(started, context.config, lm, problem, *took))
     context.notes.extend(context.registry.notify("cell_finished", result=result))
     context.display.advance_cell()
 

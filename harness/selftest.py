@@ -22,8 +22,9 @@ from skillneurons.config import load_config
 from skillneurons.errors import UserError
 from skillneurons.examples import load_split
 from skillneurons.inputs import encode_examples
+from skillneurons.loading import load_model
 from skillneurons.measurement import measure
-from skillneurons.model import LanguageModel, load_model
+from skillneurons.model import LanguageModel
 from skillneurons.model_source import pocket_folder
 from skillneurons.null import ALPHA, permutation_null, smallest_useful
 from skillneurons.passes import read_scores

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from skillneurons.errors import ModelError, UserError
+from skillneurons.feed_forward import FeedForward
 from skillneurons.model import LanguageModel
 
 SITES = ("product", "gate")
@@ -25,18 +26,35 @@ class Site:
     before: bool
 
 
-def sites_of(lm: LanguageModel, site: str) -> list[Site]:
+@dataclass(frozen=True, eq=False)
+class ExpertSite:
+    """A mixture of experts: ``module`` is the whole layer, ``experts`` its stacked experts, ``shared`` one that always runs."""
+
+    module: torch.nn.Module
+    experts: torch.nn.Module
+    shared: torch.nn.Module | None
+
+
+def sites_of(lm: LanguageModel, site: str) -> list[Site | ExpertSite]:
     """Return the place of every layer; raise where the model's blocks have no such site."""
     if site not in SITES:
         raise UserError(f"attribution.site {site!r}: must be one of {', '.join(SITES)}")
     if site == "product":
-        return [Site(projection, True) for projection in lm.projections]
+        return [_product(layer) for layer in lm.layers]
     gates = [_gate(lm, layer, projection) for layer, projection in enumerate(lm.projections)]
     if len({id(gate.module) for gate in gates}) != len(gates):
         raise ModelError(
             f"model {lm.name!r}: its layers share one activation function, so attribution.site 'gate' cannot tell them apart"
         )
-    return gates
+    return list(gates)
+
+
+def _product(layer: FeedForward) -> Site | ExpertSite:
+    if layer.experts is not None and layer.module is not None:
+        return ExpertSite(layer.module, layer.experts, layer.projection)
+    if layer.projection is None:
+        raise ModelError("a feed-forward layer has neither an output projection nor experts")
+    return Site(layer.projection, True)
 
 
 def _gate(lm: LanguageModel, layer: int, projection: torch.nn.Module) -> Site:

@@ -14,6 +14,7 @@ from skillneurons.changes import Change
 from skillneurons.effects import Behaviour, behaviour_of, effect, effect_interval
 from skillneurons.inputs import EncodedExample
 from skillneurons.measurement import Applied
+from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
 from skillneurons.prompt import SoftPrompt
 from skillneurons.reference import Reference, measure_reference
@@ -119,10 +120,11 @@ def testbed(
     seed: int = 0,
 ) -> Testbed:
     """Measure on discovery what neurons normally do, and make heldout ready for changes."""
+    fitting = MicroBatches(batch_size)
     reference = measure_reference(
-        lm, discovery, prompt, positions=positions, donors=mode == "resample", batch_size=batch_size
+        lm, discovery, prompt, positions=positions, donors=mode == "resample", fitting=fitting
     )
-    return Testbed(Replay(lm, task, heldout, prompt, reference, positions, batch_size, seed), metrics)
+    return Testbed(Replay(lm, task, heldout, prompt, reference, positions, batch_size, seed, fitting), metrics)
 
 
 testbed.__test__ = False  # type: ignore[attr-defined]  # pytest: neither is this

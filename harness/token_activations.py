@@ -55,7 +55,9 @@ def token_view(
         embedded = torch.cat((embedded, virtual) if appended else (virtual, embedded), dim=1)
         tokens = tokens + names if appended else names + tokens
     with ActivationRecorder(lm, len(tokens), site=site, reduce="each") as recorder, eager_attention(lm):
-        out = lm.model(inputs_embeds=embedded, output_attentions=True, use_cache=False, logits_to_keep=1)
+        out = lm.model(
+            inputs_embeds=embedded, output_attentions=True, use_cache=False, logits_to_keep=lm.last_logits(0)
+        )
         whole = recorder.take().reshape(len(tokens), lm.n_layers, lm.d_ff)
     seen = out.attentions or ()
     usable = len(seen) == lm.n_layers and all(one is not None for one in seen)

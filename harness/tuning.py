@@ -10,6 +10,7 @@ Method: Lester, Al-Rfou & Constant 2021 (arXiv 2104.08691), with the prompt plac
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +19,11 @@ from typing import Any
 import torch
 from skillneurons.errors import UserError
 from skillneurons.examples import load_split
+from skillneurons.input_cache import CacheBudget, InputCache
 from skillneurons.inputs import EncodedExample, encode_examples
+from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
+from skillneurons.prefix import places_after
 from skillneurons.prompt import SoftPrompt, initial_prompt
 from skillneurons.task_setup import with_options
 from skillneurons.types import Example, Task
@@ -69,12 +73,81 @@ def answer_loss(
         attention_mask=attention_mask,
         position_ids=(attention_mask.cumsum(1) - 1).clamp_min(0),
         use_cache=False,
-        logits_to_keep=answer,
+        logits_to_keep=lm.last_logits(answer),
     )
     loss = torch.nn.functional.cross_entropy(
         out.logits[:, -answer:].float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
     )
     return loss, int((targets != IGNORED).sum())
+
+
+def cached_answer_loss(
+    lm: LanguageModel, rows: Sequence[EncodedExample], virtual: torch.Tensor, inputs: InputCache
+) -> tuple[torch.Tensor, int]:
+    """Return what ``answer_loss`` does for a prompt after the input, with only prompt and answer tokens run.
+
+    The inputs' keys and values come from ``inputs``; the gradient is the same, for none of it goes through them.
+    """
+    start = inputs.start(rows)
+    answer = max(len(row.target) for row in rows)
+    device = lm.device
+    targets = torch.tensor([list(row.target) + [IGNORED] * (answer - len(row.target)) for row in rows], device=device)
+    embedded = virtual.to(lm.dtype).expand(len(rows), -1, -1)
+    if answer > 1:
+        embedded = torch.cat((embedded, lm.embed(targets[:, :-1].clamp_min(0))), dim=1)
+    places = places_after(start, embedded.shape[1])  # what stands after an answer is never looked at by what is scored
+    out = lm.model(
+        inputs_embeds=embedded,
+        past_key_values=start.cache,
+        use_cache=True,
+        logits_to_keep=lm.last_logits(answer),
+        **places,
+    )
+    loss = torch.nn.functional.cross_entropy(
+        out.logits[:, -answer:].float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return loss, sum(len(row.target) for row in rows)
+
+
+def _loss(
+    lm: LanguageModel,
+    rows: Sequence[EncodedExample],
+    virtual: torch.Tensor,
+    placement: str,
+    inputs: InputCache | None,
+) -> tuple[torch.Tensor, int]:
+    if inputs is None:
+        return answer_loss(lm, rows, virtual, placement)
+    return cached_answer_loss(lm, rows, virtual, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class TuningInputs:
+    """The inputs of both splits after their one pass, for prompts of at most as many tokens as ``room`` was made for."""
+
+    train: InputCache
+    validation: InputCache
+
+
+def run_inputs(
+    lm: LanguageModel,
+    train: Sequence[EncodedExample],
+    validation: Sequence[EncodedExample],
+    num_virtual_tokens: int,
+    *,
+    budget: CacheBudget | None = None,
+    batch_size: int = 64,
+    fitting: MicroBatches | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TuningInputs:
+    """Run the inputs of both splits once; several prompts (seeds) can be tuned on the result. They share the budget."""
+
+    def filled(rows: Sequence[EncodedExample], own: CacheBudget | None) -> InputCache:
+        room = num_virtual_tokens + max((len(row.target) for row in rows), default=0)
+        return InputCache(lm, room=room, budget=own).fill(rows, batch_size, progress, fitting=fitting)
+
+    first = filled(train, budget)
+    return TuningInputs(first, filled(validation, first.left))
 
 
 def _batches(rows: Sequence[EncodedExample], batch_size: int, seed: int) -> Iterator[list[EncodedExample]]:
@@ -93,14 +166,22 @@ def _batches(rows: Sequence[EncodedExample], batch_size: int, seed: int) -> Iter
 
 @torch.no_grad()
 def mean_loss(
-    lm: LanguageModel, rows: Sequence[EncodedExample], virtual: torch.Tensor, placement: str, batch_size: int
+    lm: LanguageModel,
+    rows: Sequence[EncodedExample],
+    virtual: torch.Tensor,
+    placement: str,
+    batch_size: int,
+    inputs: InputCache | None = None,
+    fitting: MicroBatches | None = None,
 ) -> float:
     """Return the mean cross-entropy (nats per answer token) over all rows."""
     near = sorted(rows, key=lambda row: (len(row.ids) + len(row.target), row.index))
+    fitting = fitting or MicroBatches(batch_size)
     total, count = 0.0, 0
     for start in range(0, len(near), batch_size):
-        loss, n = answer_loss(lm, near[start : start + batch_size], virtual, placement)
-        total, count = total + float(loss), count + n
+        batch = near[start : start + batch_size]
+        for _, (loss, n) in fitting.run(batch, lambda part: _loss(lm, part, virtual, placement, inputs)):
+            total, count = total + float(loss), count + n
     return total / count
 
 
@@ -112,12 +193,21 @@ def tune_on(
     settings: TuningSettings,
     *,
     seed: int = 0,
+    inputs: TuningInputs | None = None,
+    fitting: MicroBatches | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> SoftPrompt:
     """Tune ``start`` on encoded examples and return the prompt of the best validation loss.
 
-    Step 0 is evaluated too: an untrained prompt that no step improves on is what comes back.
+    Step 0 is evaluated too: an untrained prompt that no step improves on is what comes back. With ``inputs``
+    (``run_inputs``) a step runs prompt and answer tokens alone; without, and for a prompt before the input, whole sequences.
+    A step always takes the whole batch; ``fitting`` says how much of it runs at once, and gradients add up.
     """
+    if inputs is not None and start.placement != "append":
+        raise UserError(
+            "a prompt before the input changes the input's keys and values: they cannot be kept; leave inputs out"
+        )
+    fitting = fitting or MicroBatches(settings.batch_size)
     virtual = start.embeddings.to(lm.device).clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([virtual], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay)
     best, best_loss, without = virtual.detach().clone(), float("inf"), 0
@@ -126,7 +216,8 @@ def tune_on(
     running: list[float] = []
     for step in range(settings.steps + 1):
         if step % settings.eval_every == 0 or step == settings.steps:
-            loss = mean_loss(lm, validation, virtual.detach(), start.placement, settings.batch_size)
+            held = inputs.validation if inputs else None
+            loss = mean_loss(lm, validation, virtual.detach(), start.placement, settings.batch_size, held, fitting)
             mean = sum(running) / len(running) if running else float("nan")
             history.append({"step": step, "validation_loss": loss} | ({"train_loss": mean} if running else {}))
             running = []
@@ -135,12 +226,17 @@ def tune_on(
                 best, best_loss, without = virtual.detach().clone(), loss, 0
             if without >= settings.patience or step == settings.steps:
                 break
-        summed, count = answer_loss(lm, next(batches), virtual, start.placement)
-        mean_of_batch = summed / count
-        optimizer.zero_grad(set_to_none=True)
-        mean_of_batch.backward()  # type: ignore[no-untyped-call]
+        batch = next(batches)
+        count = sum(len(row.target) for row in batch)
+
+        def gradient(part: Sequence[EncodedExample], count: int = count) -> tuple[float, torch.Tensor]:
+            loss = _loss(lm, part, virtual, start.placement, inputs.train if inputs else None)[0] / count
+            return float(loss.detach()), torch.autograd.grad(loss, virtual)[0]
+
+        parts = [done for _, done in fitting.run(batch, gradient)]
+        virtual.grad = functools.reduce(torch.add, (one for _, one in parts))
         optimizer.step()
-        running.append(float(mean_of_batch.detach()))
+        running.append(sum(loss for loss, _ in parts))
         if progress:
             progress(step + 1, settings.steps, running[-1])
     return replace(start, embeddings=best.float().cpu(), history=tuple(history))
@@ -160,13 +256,17 @@ def tune_prompt(
     data_seed: int = 0,
     options: Mapping[str, Any] | None = None,
     too_long: str = "refuse",
+    budget: CacheBudget | None = None,
+    inputs: TuningInputs | None = None,
+    fitting: MicroBatches | None = None,
     progress: Callable[[int, int, float], None] | None = None,
     **settings: Any,
 ) -> SoftPrompt:
     """Tune a soft prompt of a task, appended after the input, on a frozen model.
 
     ``train`` and ``validation`` default to the task's own splits (at most 1000 and 200 examples).
-    Further keywords are those of ``TuningSettings``: steps, lr, betas, weight_decay, batch_size,
+    The inputs run once, and their keys and values are kept within ``budget``; ``inputs`` (``run_inputs``) brings them from
+    an earlier prompt of the same examples. Further keywords are those of ``TuningSettings``: steps, lr, betas, weight_decay, batch_size,
     eval_every, patience. The same seed gives the same prompt on the same machine.
     """
     unknown = sorted(set(settings) - set(TuningSettings.__dataclass_fields__))
@@ -185,4 +285,9 @@ def tune_prompt(
     ]
     if not encoded[0] or not encoded[1]:
         raise UserError(f"task {task.name!r}: tuning needs examples to train on and to validate on")
-    return tune_on(lm, encoded[0], encoded[1], start, TuningSettings(**settings), seed=seed, progress=progress)
+    chosen_settings = TuningSettings(**settings)
+    if inputs is None and placement == "append":
+        inputs = run_inputs(lm, encoded[0], encoded[1], num_virtual_tokens, budget=budget)
+    return tune_on(
+        lm, encoded[0], encoded[1], start, chosen_settings, seed=seed, inputs=inputs, fitting=fitting, progress=progress
+    )

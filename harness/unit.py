@@ -21,8 +21,10 @@ from skillneurons.cell_columns import Beside, column_figures
 from skillneurons.effects import first_failure
 from skillneurons.errors import CellError, ResultsError, SkillNeuronsError, UserError
 from skillneurons.inference import InferenceSettings
+from skillneurons.input_cache import CacheBudget, InputCache
 from skillneurons.inputs import EncodedExample, encode_examples
 from skillneurons.measurement import Applied, Measured, accuracy, mean_activations, measure, positions_read
+from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
 from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.passes import write_pass
@@ -32,7 +34,7 @@ from skillneurons.results import make_folder, write_json_atomic
 from skillneurons.run_context import RunContext
 from skillneurons.shortcuts import shortcut_report
 from skillneurons.testbed import Testbed, testbed
-from skillneurons.tuning import TuningSettings, tune_prompt
+from skillneurons.tuning import TuningInputs, TuningSettings, run_inputs, tune_prompt
 from skillneurons.types import Score, Split, Task
 
 MEASURED: tuple[Split, ...] = ("discovery", "heldout")
@@ -42,7 +44,7 @@ MEASURED: tuple[Split, ...] = ("discovery", "heldout")
 class UnitResult:
     """What a unit found: accuracies, the scores with what stands beside them, and the metrics that failed.
 
-    ``seconds`` says what the passes and the inference on their rows took.
+    ``seconds`` says what the passes and the inference on their rows took, ``batches`` how many examples ran at once.
     """
 
     accuracy: Mapping[str, float | None]
@@ -53,6 +55,7 @@ class UnitResult:
     scores: Sequence[Score] = ()
     truncated: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    batches: Mapping[str, int] = field(default_factory=dict)
     bed: Callable[[str], Testbed] | None = None  # by metric
     cards: Callable[[Sequence[str], int], dict[str, Any]] | None = None
 
@@ -71,6 +74,7 @@ class _Work:
     applied: Applied
     factory: Callable[..., Any]
     label: str
+    fitting: MicroBatches
 
     @property
     def columns(self) -> list[str]:
@@ -89,10 +93,12 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     for metric in unit.support:
         applied.setdefault(metric.name, (metric, metric.columns_for(unit.data.task)))
     factory = context.registry.attribution(settings.statistic)
-    work = _Work(context, unit, lm, applied, factory, label)
-    prompt = _prompt(context, unit, lm, label) if unit.prompt_key else None
+    work = _Work(context, unit, lm, applied, factory, label, MicroBatches(settings.at_once, settings.at_most))
+    tuning = MicroBatches(context.config.prompt.batch_size)
+    prompt = _prompt(context, unit, lm, label, tuning) if unit.prompt_key else None
     began = time.perf_counter()
-    tuned, partial, means = _tuned_pass(work, prompt)
+    bare = _bare(work) if prompt is not None else None
+    tuned, partial, means = _tuned_pass(work, prompt, bare.inputs if bare else None)
     passed = time.perf_counter()
     wanted = [column for cell in unit.pending for column in cell.columns]
     inference = InferenceSettings(
@@ -103,10 +109,10 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
         shortcuts = _shortcuts(work, attribution, wanted, _failures(tuned))
     inferred = time.perf_counter()
     baseline, bare_tuning, untuned = None, None, None
-    if prompt is not None:
-        baseline = attribution_of(lm, applied, _pass(work, None, f"{label}: no-prompt baseline"), factory)
+    if bare is not None:
+        baseline = attribution_of(lm, applied, bare.measured, factory)
         first = _initial(context, unit, lm)
-        before = _pass(work, first, f"{label}: untuned prompt")
+        before = _pass(work, first, f"{label}: untuned prompt", inputs=bare.inputs)
         bare_tuning = attribution_of(lm, applied, before, factory)
         untuned = before["heldout"].accuracy
     value, stderr = accuracy(tuned["heldout"].encoded, tuned["heldout"].outputs)
@@ -124,6 +130,7 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
         scores=scores_of(unit.data.task, tuned),
         truncated={split: sum(row.truncated for row in one.encoded) for split, one in tuned.items()},
         seconds={"passes": round(passed - began, 3), "inference": round(inferred - passed, 3)},
+        batches=_batches(context, label, work.fitting, tuning),
         bed=_beds(work, prompt, tuned),
         cards=lambda columns, n: make_cards(
             lm,
@@ -136,6 +143,47 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
             gradient=bool(getattr(factory, "gradient", False)),
         ),
     )
+
+
+@dataclass(frozen=True)
+class _Bare:
+    """The pass without a prompt, and the inputs that it has run: the same for every seed of a task."""
+
+    measured: Mapping[Split, Measured]
+    inputs: Mapping[Split, InputCache]
+
+
+def _bare(work: _Work) -> _Bare:
+    """Run discovery and heldout without a prompt, once for all seeds of the task."""
+    context, unit = work.context, work.unit
+    task, m = unit.data.task, context.config.prompt.num_virtual_tokens
+
+    def run() -> _Bare:
+        inputs: dict[Split, InputCache] = {}
+        left = _half(context)
+        measured: dict[Split, Measured] = {}
+        for split in MEASURED:
+            encoded = _encoded(context, unit, work.lm, split, None)
+            answers = max(len(one) for row in encoded for one in (row.target, *(row.choices or ())))
+            room = m + (answers if task.kind == "choice" else max(answers, task.max_new_tokens))
+            inputs[split] = InputCache(work.lm, room=room, budget=left)
+            measured |= _pass(work, None, f"{work.label}: no-prompt baseline", inputs=inputs, splits=(split,))
+            left = inputs[split].left
+        return _Bare(measured, inputs)
+
+    made: _Bare = context.shared("no-prompt pass", (unit.model, task.name, unit.data.hash, tuple(work.applied)), run)
+    return made
+
+
+def _batches(context: RunContext, label: str, passes: MicroBatches, tuning: MicroBatches) -> dict[str, int]:
+    """Return how many examples ran at once, and how often memory ran out, which is told."""
+    halved = passes.halved + tuning.halved
+    if halved:
+        context.notes.append(
+            f"{label}: out of memory {halved} times; went on with {passes.size} examples at once in passes, {tuning.size} in "
+            "tuning (results are the same up to rounding)"
+        )
+    return {"passes": passes.size, "tuning": tuning.size, "out_of_memory": halved}
 
 
 def _beds(work: _Work, prompt: SoftPrompt | None, tuned: Mapping[Split, Measured]) -> Callable[[str], Testbed]:
@@ -157,7 +205,7 @@ def _beds(work: _Work, prompt: SoftPrompt | None, tuned: Mapping[Split, Measured
             {},
             mode=settings.mode,
             positions=settings.positions,
-            batch_size=work.context.config.attribution.batch_size,
+            batch_size=work.fitting.size,
             seed=settings.seed,
         )
 
@@ -212,7 +260,7 @@ def _save_cards(context: RunContext, cell: PlannedCell, measured: UnitResult, co
 
 
 def _tuned_pass(
-    work: _Work, prompt: SoftPrompt | None
+    work: _Work, prompt: SoftPrompt | None, inputs: Mapping[Split, InputCache] | None
 ) -> tuple[dict[Split, Measured], Mapping[str, npt.NDArray[np.float64]], npt.NDArray[np.float64] | None]:
     """Run the pass that keeps its rows; return it, the held-out partial r by column, and the means a statistic needs."""
     settings, lm = work.context.config.attribution, work.lm
@@ -226,7 +274,7 @@ def _tuned_pass(
     partial = None
     if any(controls) and not _why_no_partial(work, {}):
         partial = PartialCorrelationAccumulator(positions_read(prompt, settings.position) * lm.n_neurons, controls)
-    measured = _pass(work, prompt, f"{work.label}: attribution", means, keep_rows=True, partial=partial)
+    measured = _pass(work, prompt, f"{work.label}: attribution", means, keep_rows=True, partial=partial, inputs=inputs)
     found: dict[str, npt.NDArray[np.float64]] = {}
     if partial is not None and not _why_no_partial(work, _failures(measured)):
         rows = partial.result().reshape(len(controls), -1, lm.n_neurons)
@@ -310,7 +358,7 @@ def _scored(number: float | None) -> float | None:
     return None if number is None or math.isnan(number) else number
 
 
-def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str) -> SoftPrompt:
+def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches) -> SoftPrompt:
     """Return the saved prompt of this unit, or tune it and save it whole."""
     place = context.folder.prompts / str(unit.prompt_key)
     if place.exists():
@@ -319,6 +367,7 @@ def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str) -> S
         except ResultsError as error:
             context.notes.append(f"{error} (tuned again)")
     settings = context.config.prompt
+    inputs = _tuning_inputs(context, unit, lm, label, fitting) if settings.placement == "append" else None
     with context.display.work(f"{label}: prompt tuning", settings.steps) as step:
         prompt = tune_prompt(
             lm,
@@ -331,6 +380,8 @@ def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str) -> S
             train=unit.data.splits["train"],
             validation=unit.data.splits["validation"],
             too_long=context.config.model.too_long,
+            inputs=inputs,
+            fitting=fitting,
             progress=lambda done, total, loss: step(1),
             **{name: getattr(settings, name) for name in TuningSettings.__dataclass_fields__},
         )
@@ -338,6 +389,44 @@ def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str) -> S
         raise CellError(f"prompt tuning diverged on {unit.data.task.name!r}; lower prompt.lr (now {settings.lr})")
     _save_whole(prompt, place, lm)
     return prompt
+
+
+def _half(context: RunContext) -> CacheBudget:
+    """Return half of the budget: tuning and measuring have one each, so that neither depends on the other."""
+    settings = context.config.cache
+    return CacheBudget.of_gigabytes(settings.device_gb / 2, settings.host_gb / 2)
+
+
+def _tuning_inputs(
+    context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches
+) -> TuningInputs:
+    """Return the inputs of train and validation after their one pass, which all seeds of the task share."""
+    m = context.config.prompt.num_virtual_tokens
+
+    def run() -> TuningInputs:
+        encoded = [
+            encode_examples(
+                lm,
+                unit.data.task,
+                unit.data.splits[split],
+                num_virtual_tokens=m,
+                too_long=context.config.model.too_long,
+            )
+            for split in ("train", "validation")
+        ]
+        with context.display.work(f"{label}: inputs", sum(map(len, encoded))) as step:
+            return run_inputs(
+                lm,
+                encoded[0],
+                encoded[1],
+                m,
+                budget=_half(context),
+                fitting=fitting,
+                progress=step,
+            )
+
+    made: TuningInputs = context.shared("tuning inputs", (unit.model, unit.data.task.name, unit.data.hash), run)
+    return made
 
 
 def _save_whole(prompt: SoftPrompt, place: Path, lm: LanguageModel) -> None:
@@ -357,7 +446,7 @@ def _save_whole(prompt: SoftPrompt, place: Path, lm: LanguageModel) -> None:
 def _reading(work: _Work, prompt: SoftPrompt | None) -> dict[str, Any]:
     settings = work.context.config.attribution
     position = settings.position if prompt else "input_last"
-    return {"position": position, "site": settings.site, "batch_size": settings.batch_size}
+    return {"position": position, "site": settings.site, "fitting": work.fitting}
 
 
 def _pass(
@@ -368,16 +457,21 @@ def _pass(
     *,
     keep_rows: bool = False,
     partial: PartialCorrelationAccumulator | None = None,
+    inputs: Mapping[Split, InputCache] | None = None,
+    splits: Sequence[Split] = MEASURED,
 ) -> dict[Split, Measured]:
-    """Run discovery and heldout once each, with a prompt or without; ``partial`` sees heldout."""
+    """Run discovery and heldout (``splits``) once each, with a prompt or without; ``partial`` sees heldout.
+
+    A pass without a prompt fills ``inputs``, one with a prompt begins there.
+    """
     measured: dict[Split, Measured] = {}
     unit = work.unit
     factory = work.factory
     if getattr(factory, "baseline_split", None) and means is None:
         encoded = _encoded(work.context, unit, work.lm, factory.baseline_split, prompt)  # type: ignore[attr-defined]
         means = mean_activations(work.lm, encoded, prompt, **_reading(work, prompt))
-    with work.context.display.work(label, sum(len(unit.data.splits[split]) for split in MEASURED)) as step:
-        for split in MEASURED:
+    with work.context.display.work(label, sum(len(unit.data.splits[split]) for split in splits)) as step:
+        for split in splits:
             measured[split] = measure(
                 work.lm,
                 unit.data.task,
@@ -390,6 +484,7 @@ def _pass(
                 keep_rows=keep_rows,
                 plant=work.context.plant if keep_rows else None,
                 partial=partial if split == "heldout" else None,
+                inputs=inputs[split] if inputs else None,
                 progress=step,
             )
     return measured

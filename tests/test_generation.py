@@ -10,10 +10,11 @@ import pytest
 import skillneurons as sn
 import torch
 from parity_task import parity_examples
-from skillneurons.generation import Sampling, generate, keeps_every_position, run_prefix, second_turn
+from skillneurons.generation import Sampling, generate, second_turn
 from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
 from skillneurons.measurement import measure
 from skillneurons.outputs import answer
+from skillneurons.prefix import keeps_every_position, run_prefix
 from skillneurons.prompt import SoftPrompt, initial_prompt
 
 QUESTIONS = [sn.Example(str(i), f"Write about {'x ' * i}knots.", "well") for i in (1, 1, 3, 5)]

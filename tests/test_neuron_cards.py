@@ -66,8 +66,7 @@ def test_token_view_is_the_plain_model(tiny: sn.LanguageModel) -> None:
     assert sum(view.attention[1]) == pytest.approx(1.0, abs=1e-5) and view.attention_reason == ""
     assert "".join(view.tokens) == tiny.tokenizer.decode(row.ids) + "[P1][P2][P3]"
     with ActivationRecorder(tiny) as recorder:
-        read_inputs(tiny, [row], prompt)
-        read = recorder.take()[0, 2 * tiny.d_ff + 7]
+        read = read_inputs(tiny, [row], prompt, recorder)[0, 2 * tiny.d_ff + 7]
     assert view.activations[0][-1] == pytest.approx(float(read), abs=1e-4)
 
 

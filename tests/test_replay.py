@@ -14,9 +14,9 @@ import skillneurons as sn
 import torch
 from parity_task import parity_examples
 from skillneurons.changes import Change
-from skillneurons.generation import keeps_every_position
 from skillneurons.inputs import EncodedExample, encode_examples
 from skillneurons.measurement import measure
+from skillneurons.prefix import keeps_every_position
 from skillneurons.prompt import initial_prompt
 from skillneurons.reference import Reference, measure_reference
 from skillneurons.replay import Replay

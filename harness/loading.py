@@ -1,0 +1,136 @@
+"""Load a model, freeze it, find its feed-forward neurons, and check that what is measured on it is what it computes."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from skillneurons.errors import ModelError, UserError
+from skillneurons.feed_forward import find_feed_forward
+from skillneurons.model import LanguageModel
+from skillneurons.model_source import resolve_model
+from skillneurons.parity import checked_parity
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+QUANTIZATIONS = ("8bit", "4bit")
+INSTRUCTED = re.compile(r"chat|instruct|(^|[-_])it($|[-_])", re.IGNORECASE)
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the device of a setting: ``auto`` takes a GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device {device!r} is not a device; use auto, cpu, cuda or cuda:N") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {device!r}: torch sees no GPU here; use --device cpu or auto")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {device!r}: there are {torch.cuda.device_count()} GPUs, cuda:0 on; name one of them")
+    if place.type not in ("cpu", "cuda", "mps", "xpu"):
+        raise UserError(f"device {device!r}: models run on cpu, cuda, mps or xpu")
+    try:
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {device!r}: torch cannot use it here; use --device cpu or auto") from error
+    return place
+
+
+def load_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    chat_template: str = "auto",
+    trust_remote_code: bool = False,
+    ffn: str | None = None,
+    device_map: str | None = None,
+    quantization: str | None = None,
+) -> LanguageModel:
+    """Load ``pocket``, a hub id, or a folder saved by ``save_pretrained``; the weights are frozen.
+
+    ``ffn`` names the output projection inside a block (``mlp.down_proj``) where structure does not
+    tell. ``device_map`` (``auto``, ``balanced`` ...) spreads a model over several devices through accelerate; ``quantization``
+    (``8bit``, ``4bit``) loads it through bitsandbytes, with the rest in ``dtype``. ``chat_template``: ``auto`` applies it where the tokenizer has one and the model's name says
+    that it was tuned on instructions. Raise ModelError for anything missing or not understood, and where our
+    way to run the model differs from its plain forward pass (``parity``).
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()  # quiet in a pipe
+    if dtype not in DTYPES:
+        raise UserError(f"model.dtype {dtype!r}: must be one of {', '.join(DTYPES)}")
+    place = pick_device(device)
+    source, resolved = resolve_model(name, revision)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source == name and not Path(source).is_dir():
+        options["revision"] = resolved
+    spread = _spread(place, device, device_map, quantization, DTYPES[dtype])
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=DTYPES[dtype], use_safetensors=True, **options, **spread
+        )
+    except Exception as error:  # a damaged file surfaces as almost any type
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {name!r} cannot be loaded: {reason}") from error
+    model.requires_grad_(False).eval()
+    if not spread:
+        model.to(place)
+    layers = find_feed_forward(model, name, ffn)
+    lm = LanguageModel(
+        name=name,
+        revision=resolved,
+        model=model,
+        tokenizer=tokenizer,
+        layers=layers,
+        uses_chat_template=_wants_template(chat_template, tokenizer, name),
+        quantization=quantization,
+    )
+    return replace(lm, parity=checked_parity(lm))
+
+
+def _spread(
+    place: torch.device, device: str, device_map: str | None, quantization: str | None, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Return what ``from_pretrained`` needs to place the weights itself; nothing where they go to one device afterwards."""
+    options: dict[str, Any] = {}
+    if quantization is not None:
+        if quantization not in QUANTIZATIONS:
+            raise UserError(f"model.quantization {quantization!r}: must be one of {', '.join(QUANTIZATIONS)}")
+        _needs("bitsandbytes", f"model.quantization {quantization!r}")
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_8bit=quantization == "8bit", load_in_4bit=quantization == "4bit", bnb_4bit_compute_dtype=dtype
+        )
+    if device_map is not None:
+        if device != "auto":
+            raise UserError(f"model.device_map {device_map!r} chooses the devices itself; leave --device at auto")
+        _needs("accelerate", f"model.device_map {device_map!r}")
+        options["device_map"] = device_map
+    elif options:
+        _needs("accelerate", f"model.quantization {quantization!r}")
+        options["device_map"] = {"": str(place)}
+    return options
+
+
+def _needs(package: str, what: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{what} needs the package {package}, which is not installed: pip install {package}")
+
+
+def _wants_template(setting: str, tokenizer: Any, name: str) -> bool:
+    has = getattr(tokenizer, "chat_template", None) is not None
+    if setting == "on" and not has:
+        raise ModelError(f"model {name!r}: model.chat_template is 'on', but its tokenizer has no chat template")
+    return setting == "on" or (setting == "auto" and has and bool(INSTRUCTED.search(Path(name).name)))

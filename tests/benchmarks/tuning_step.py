@@ -1,0 +1,113 @@
+"""A step of prompt tuning: ours on cached inputs, ours over whole sequences, and peft's, alternating in one process.
+
+    python tests/benchmarks/tuning_step.py [--vocabulary 8192 151936] [--inputs 64 256] [--repeats 7]
+
+Qwen2 shape (hidden 256, 8 layers, d_ff 1408), random weights, batch 16, 20 virtual tokens, 2 answer tokens. Prints the
+median seconds of a step (forward, backward, AdamW) and their ratios, the largest difference between the gradients of our
+two ways, and what an epoch costs by input length once the inputs have run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import transformers
+from shapes import qwen2, rows
+from skillneurons.input_cache import InputCache
+from skillneurons.inputs import EncodedExample
+from skillneurons.tuning import answer_loss, cached_answer_loss
+
+M, ANSWER, BATCH = 20, 2, 16
+
+
+def step_of(
+    loss: Callable[[torch.Tensor], tuple[torch.Tensor, int]], d_model: int, device: torch.device
+) -> Callable[[], Any]:
+    """Return a step that tunes a prompt of its own."""
+    torch.manual_seed(1)
+    virtual = (0.02 * torch.randn(M, d_model)).to(device).requires_grad_(True)
+    optimizer = torch.optim.AdamW([virtual], lr=1e-3)
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        summed, count = loss(virtual)
+        (summed / count).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        assert virtual.grad is not None
+        return virtual.grad
+
+    return step
+
+
+def peft_step(model: Any, batch: list[EncodedExample]) -> Callable[[], Any]:
+    """Return peft's step on the same tokens: its prompt before the input, labels on the answer."""
+    import peft
+
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=M)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuned = peft.get_peft_model(model, config)
+    ids = torch.tensor([[*row.ids, *row.target] for row in batch], device=model.device)
+    labels = ids.clone()
+    labels[:, : len(batch[0].ids)] = -100
+    optimizer = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        tuned(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--vocabulary", type=int, nargs="+", default=[8192, 151936])
+    parser.add_argument("--inputs", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    arguments = parser.parse_args()
+    print(
+        f"{platform.machine()}, {arguments.device}, {torch.get_num_threads()} threads, {arguments.dtype}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}; medians of {arguments.repeats} alternated repeats\n"
+    )
+    print("| vocabulary | input | cached s | whole s | peft s | whole / cached | peft / cached | gradients differ by |")
+    print("|---|---|---|---|---|---|---|---|")
+    for vocabulary in arguments.vocabulary:
+        lm = qwen2(vocabulary, device=arguments.device, dtype=arguments.dtype)
+        for length in arguments.inputs:
+            batch = rows(BATCH, vocabulary, length, length, ANSWER)
+            inputs = InputCache(lm, room=M + ANSWER).fill(batch)
+            ways = {
+                "cached": step_of(lambda v, b=batch, i=inputs: cached_answer_loss(lm, b, v, i), lm.d_model, lm.device),
+                "whole": step_of(lambda v, b=batch: answer_loss(lm, b, v, "append"), lm.d_model, lm.device),
+                "peft": peft_step(lm.model, batch),
+            }
+            first = {name: step() for name, step in ways.items()}  # warm, and the same prompt for both of ours
+            scale = float(first["whole"].abs().max())
+            apart = float((first["cached"] - first["whole"]).abs().max()) / scale
+            taken: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(arguments.repeats):
+                for name, step in ways.items():
+                    began = time.perf_counter()
+                    step()
+                    if lm.device.type == "cuda":
+                        torch.cuda.synchronize()
+                    taken[name].append(time.perf_counter() - began)
+            cached, whole, peft = (statistics.median(taken[name]) for name in ("cached", "whole", "peft"))
+            print(
+                f"| {vocabulary} | {length} | {cached:.4f} | {whole:.4f} | {peft:.4f} | {whole / cached:.2f} | "
+                f"{peft / cached:.2f} | {apart:.1e} |"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Cached inputs against the plain pass over whole sequences: losses, gradients, trained prompts, budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import skillneurons as sn
+import torch
+from parity_task import parity_examples
+from skillneurons.input_cache import CacheBudget, InputCache
+from skillneurons.inputs import EncodedExample, encode_examples
+from skillneurons.prompt import initial_prompt
+from skillneurons.tuning import TuningSettings, answer_loss, cached_answer_loss, run_inputs, tune_on
+
+M = 4
+NOTHING = CacheBudget(0, 0)
+
+
+def encoded_of(lm: sn.LanguageModel, n: int = 7) -> list[EncodedExample]:
+    """Return inputs and answers of several lengths."""
+    task = sn.Task("t", "1", parity_examples, kind="open")
+    examples = [sn.Example(str(i), f"What is {10 ** (i % 4)} and {i}?", str(3 * 10 ** (4 - i % 3))) for i in range(n)]
+    encoded = encode_examples(lm, task, examples, num_virtual_tokens=M)
+    assert len({len(row.ids) for row in encoded}) > 2 and len({len(row.target) for row in encoded}) > 2
+    return encoded
+
+
+@pytest.mark.parametrize("budget", [None, NOTHING, CacheBudget(0, 20_000)])
+def test_loss_and_gradient_are_the_plain_passs(tiny: sn.LanguageModel, budget: CacheBudget | None) -> None:
+    rows = encoded_of(tiny)
+    inputs = InputCache(tiny, room=M + 6, budget=budget).fill(rows, batch_size=2)
+    assert sum(inputs.stored.values()) == len(rows)
+    assert (inputs.stored["again"] == 0) == (budget is None)
+    assert (inputs.stored["device"] > 0) == (budget != NOTHING)
+    for batch in (rows, rows[:1], [rows[0], rows[4]], rows[::-1]):
+        found = []
+        for cached in (False, True):
+            virtual = initial_prompt(tiny, M, seed=3).embeddings.clone().requires_grad_(True)
+            if cached:
+                loss, n = cached_answer_loss(tiny, batch, virtual, inputs)
+            else:
+                loss, n = answer_loss(tiny, batch, virtual, "append")
+            loss.backward()
+            found.append((float(loss.detach()), n, virtual.grad))
+        (plain, n_plain, gradient), (ours, n_ours, our_gradient) = found
+        assert ours == pytest.approx(plain, rel=1e-5) and n_ours == n_plain
+        torch.testing.assert_close(our_gradient, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_the_trained_prompt_is_the_plain_paths(tiny: sn.LanguageModel) -> None:
+    train, validation = encoded_of(tiny, 20), encoded_of(tiny, 9)
+    settings = TuningSettings(steps=10, lr=0.05, batch_size=6, eval_every=5)
+    start = initial_prompt(tiny, M, seed=1)
+    plain = tune_on(tiny, train, validation, start, settings, seed=2)
+    inputs = run_inputs(tiny, train, validation, M, batch_size=4)
+    ours = tune_on(tiny, train, validation, start, settings, seed=2, inputs=inputs)
+    assert not torch.equal(plain.embeddings, start.embeddings)
+    torch.testing.assert_close(ours.embeddings, plain.embeddings, rtol=1e-3, atol=1e-3)
+    for one, other in zip(ours.history, plain.history, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    again = tune_on(tiny, train, validation, start, settings, seed=2, inputs=inputs)
+    assert torch.equal(again.embeddings, ours.embeddings)  # what was run on the cache has left it as it was
+
+
+def test_equal_inputs_are_kept_once_and_the_cache_stays(qwen: sn.LanguageModel) -> None:
+    rows = encoded_of(qwen)
+    inputs = InputCache(qwen, room=M + 6).fill([*rows, *rows])
+    assert inputs.stored == {"device": len(rows), "host": 0, "again": 0}
+    first = inputs.start(rows[:2])
+    before = [layer.keys.clone() for layer in first.cache.layers]
+    with torch.no_grad():
+        qwen.model(inputs_embeds=initial_prompt(qwen, M).embeddings.expand(2, -1, -1), past_key_values=first.cache)
+    assert first.cache.layers[0].keys.shape[2] == first.cache.layers[0].values.shape[2] == before[0].shape[2] + M
+    for layer, keys in zip(inputs.start(rows[:2]).cache.layers, before, strict=True):
+        assert torch.equal(layer.keys, keys)
+
+
+def test_a_window_that_the_sequence_exceeds_is_run_again(tmp_path: Path) -> None:
+    from skillneurons.model_source import pocket_folder
+    from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(pocket_folder())
+    for window, stored in ((6, "again"), (100, "device")):
+        torch.manual_seed(0)
+        config = MistralConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            sliding_window=window,
+            initializer_range=0.3,
+        )
+        MistralForCausalLM(config).save_pretrained(tmp_path / str(window))
+        tokenizer.save_pretrained(tmp_path / str(window))
+        lm = sn.load_model(str(tmp_path / str(window)), device="cpu")
+        rows = encoded_of(lm)
+        inputs = InputCache(lm, room=M + 6).fill(rows)
+        assert inputs.stored[stored] == len(rows)
+        virtual = initial_prompt(lm, M, seed=3).embeddings
+        with torch.no_grad():
+            for batch in (rows, rows[:1]):
+                ours, plain = (
+                    cached_answer_loss(lm, batch, virtual, inputs)[0],
+                    answer_loss(lm, batch, virtual, "append")[0],
+                )
+                assert float(ours) == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_budgets_that_make_no_sense_are_refused(qwen: sn.LanguageModel) -> None:
+    with pytest.raises(sn.UserError, match="a cache budget must not be negative"):
+        CacheBudget(-1, 0)
+    with pytest.raises(sn.UserError, match="the cache budget of 10 bytes does not hold one input .* or 0 for both"):
+        InputCache(qwen, room=M, budget=CacheBudget(0, 10)).fill(encoded_of(qwen))
+    with pytest.raises(sn.UserError, match="a prompt before the input changes the input's keys and values"):
+        rows = encoded_of(qwen)
+        start = initial_prompt(qwen, M, placement="prepend")
+        tune_on(qwen, rows, rows, start, TuningSettings(steps=1), inputs=run_inputs(qwen, rows, rows, M))
