@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RANKS = (
     {"errors", "types", "hookspecs"},
-    {"planting", "neutral"},
+    {"planting", "neutral", "moments"},
     {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
     {"config_faults", "examples", "progress", "task_setup"},
@@ -35,7 +35,7 @@ RANKS = (
     {"outputs"},
     {"tuning", "measurement", "predict", "interventions", "reference", "density"},
     {"changes", "inference", "effects", "controls", "output_vocabulary"},
-    {"attribution", "replay", "token_activations"},
+    {"attribution", "replay", "token_activations", "correlation"},
     {"cell_columns", "passes", "finished_cell", "testbed", "gating", "cards"},
     {"ablation", "steering", "interaction"},
     {"causal", "causes", "screening"},

@@ -151,7 +151,7 @@ def test_causal_runs_go_on_in_smaller_batches(qwen: sn.LanguageModel) -> None:
     changes = [Change(), Change((3, 50), "zero")]
     reference = measure_reference(qwen, rows, prompt)
     whole = Replay(qwen, task, rows, prompt, reference).outputs(changes)
-    with Small(qwen.model, 9):
+    with Small(qwen.model, 4):
         fitting = MicroBatches(8)
         cut_reference = measure_reference(qwen, rows, prompt, fitting=fitting)
         cut = Replay(qwen, task, rows, prompt, cut_reference, fitting=fitting).outputs(changes)
