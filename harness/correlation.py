@@ -14,7 +14,7 @@ import numpy.typing as npt
 from skillneurons.errors import UserError
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
-from skillneurons.measurement import positions_read, recorder_for
+from skillneurons.measurement import positions_read, recorder_for, sums_of
 from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
 from skillneurons.outputs import read_inputs
@@ -70,13 +70,15 @@ def correlate_encoded(
     progress: Callable[[int], None] | None = None,
 ) -> PearsonAccumulator:
     """Return the sums of encoded examples with ``values`` (examples, columns), rows in their order."""
-    sums = PearsonAccumulator(positions_read(prompt, position) * lm.n_neurons, values.shape[1])
+    sums: PearsonAccumulator = sums_of(
+        PearsonAccumulator, lm, positions_read(prompt, position) * lm.n_neurons, values.shape[1]
+    )
     place = {row.index: i for i, row in enumerate(encoded)}
     fitting = MicroBatches(batch_size)
     with recorder_for(lm, prompt, position, site) as recorder:
         for rows in equal_length_batches(encoded, batch_size):
             for part, read in fitting.run(rows, lambda part: read_inputs(lm, part, prompt, recorder, inputs)):
-                sums.update(read.cpu().numpy(), values[[place[row.index] for row in part]])
+                sums.update(read, values[[place[row.index] for row in part]])
                 if progress:
                     progress(len(part))
     return sums

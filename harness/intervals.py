@@ -97,6 +97,8 @@ def percentiles(resamples: Doubles) -> tuple[Doubles, Doubles]:
 
 def _pearson_of_groups(a: Doubles, v: Doubles, members: Sequence[npt.NDArray[np.int64]]) -> Callable[..., Doubles]:
     """Return the function from drawn groups (..., n_groups) to r (neurons, ...)."""
+    if np.isnan(a).any():
+        return _pearson_where_fired(a, v, members)
     scale_a, scale_v = np.abs(a.mean(axis=0)), abs(v.mean())
     a, v = a - a.mean(axis=0), v - v.mean()  # about the whole sample's mean: no precision is lost in the sums
     sums = np.stack(
@@ -126,6 +128,33 @@ def _pearson_of_groups(a: Doubles, v: Doubles, members: Sequence[npt.NDArray[np.
         with np.errstate(invalid="ignore", divide="ignore"):
             found = (sva / n - sa * sv / n**2) / np.sqrt(var_a * var_v)
         found[flat_a | flat_v] = np.nan
+        clipped: Doubles = np.clip(found.T, -1.0, 1.0).reshape(k, *drawn.shape[:-1])
+        return clipped
+
+    return r
+
+
+def _pearson_where_fired(a: Doubles, v: Doubles, members: Sequence[npt.NDArray[np.int64]]) -> Callable[..., Doubles]:
+    """Return the same for neurons that did not always fire (NaN): each has its own rows, and at least 3 of them."""
+    fired = ~np.isnan(a)
+    n_fired = np.maximum(fired.sum(axis=0), 1)
+    scale_a = np.abs(np.where(fired, a, 0.0).sum(axis=0) / n_fired)
+    a = np.where(fired, a - np.where(fired, a, 0.0).sum(axis=0) / n_fired, 0.0)
+    scale_v, v = abs(v.mean()), v - v.mean()
+    parts = (fired, fired * v[:, None], fired * v[:, None] ** 2, a, a * a, a * v[:, None])
+    sums = np.stack([np.concatenate([part[rows].sum(axis=0) for part in parts]) for rows in members])
+    k = a.shape[1]
+
+    def r(drawn: npt.NDArray[np.int64], axis: int = -1) -> Doubles:
+        flat = drawn.reshape(-1, drawn.shape[-1])
+        times = np.stack([np.bincount(row, minlength=len(members)) for row in flat])
+        n, sv, svv, sa, saa, sva = (part.reshape(len(flat), k) for part in np.split(times @ sums, 6, axis=1))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            var_a, var_v = np.maximum(saa / n - (sa / n) ** 2, 0.0), np.maximum(svv / n - (sv / n) ** 2, 0.0)
+            found = (sva / n - sa * sv / n**2) / np.sqrt(var_a * var_v)
+            flat_a = (var_a <= ROUNDING * saa / n) | (np.sqrt(var_a) <= CONSTANT * scale_a)
+            flat_v = (var_v <= ROUNDING * svv / n) | (np.sqrt(var_v) <= CONSTANT * scale_v)
+        found[flat_a | flat_v | (n < 3)] = np.nan
         clipped: Doubles = np.clip(found.T, -1.0, 1.0).reshape(k, *drawn.shape[:-1])
         return clipped
 

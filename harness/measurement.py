@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from skillneurons.activations import ActivationRecorder
-from skillneurons.errors import CellError, SkillNeuronsError
+from skillneurons.errors import CellError, SkillNeuronsError, UserError
 from skillneurons.gradients import activation_times_gradient
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, equal_length_batches, in_order_batches, near_length_batches
@@ -150,14 +150,14 @@ def measure(
     n_neurons = lm.n_neurons if keep is None else int(keep.sum())
     sums = None
     if accumulator and n_columns:
-        sums = accumulator(n_positions * n_neurons, n_columns)
+        sums = sums_of(accumulator, lm, n_positions * n_neurons, n_columns)
         if baseline is not None:
             sums.set_baseline(baseline)
     outputs: list[Output | None] = [None] * len(encoded)
     values = np.full((len(encoded), n_columns), np.nan)
     kept = ActivationRows(len(encoded), n_positions, n_neurons) if keep_rows and sums is not None else None
     place = {row.index: i for i, row in enumerate(encoded)}
-    gradient = bool(getattr(accumulator, "gradient", False))
+    gradient, on_device = (bool(getattr(accumulator, name, False)) for name in ("gradient", "on_device"))
     batches = equal_length_batches if bucket or gradient else in_order_batches
     apart = False
     if bucket and not gradient and task.kind != "choice" and encoded:
@@ -185,10 +185,12 @@ def measure(
                     outputs[i] = output
                     values[i] = _values(metrics, row.example, output, failures)
                 if sums is not None and activations is not None:
-                    taken = activations.cpu().numpy()
+                    taken: Any = activations
+                    if not (on_device and plant is None and partial is None and kept is None):
+                        taken = activations.cpu().numpy()
                     if plant is not None:
                         taken = plant.into(taken, [row.example.id for row in part], keep)
-                    sums.update(taken, values[where])
+                    sums.update(activations if on_device and plant is None else taken, values[where])
                     if partial is not None:
                         partial.update(taken, values[where])
                     if kept is not None:
@@ -196,6 +198,21 @@ def measure(
                 if progress:
                     progress(len(part))
     return Measured(encoded, [output for output in outputs if output is not None], values, sums, failures, kept)
+
+
+def sums_of(accumulator: Accumulators, lm: LanguageModel, n_neurons: int, n_columns: int) -> Any:
+    """Return a statistic's accumulator, on the model's device where it can be there.
+
+    Raise UserError where the model's neurons do not always fire and the statistic needs them to.
+    """
+    if getattr(accumulator, "on_device", False):
+        return accumulator(n_neurons, n_columns, missing=lm.has_experts, device=lm.device)  # type: ignore[call-arg]
+    if lm.has_experts:
+        raise UserError(
+            f"model {lm.name!r} is a mixture of experts, whose neurons do not fire on every example; of the statistics only "
+            "pearson takes that into account (attribution.statistic)"
+        )
+    return accumulator(n_neurons, n_columns)
 
 
 def positions_read(prompt: SoftPrompt | None, position: str) -> int:

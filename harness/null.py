@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from skillneurons.exchange import Exchange, exchange
 from skillneurons.spool import ActivationRows
-from skillneurons.statistics import LinearForm
+from skillneurons.statistics import LinearForm, products
 
 ALPHA = 0.05
 ROUNDING = 2e-6  # two float32 products of one value may differ by this much; ties count against the neuron
@@ -63,12 +63,12 @@ class _Tally:
     """What is gathered of one column while blocks of neurons go by; products lie in [-1, 1]."""
 
     exchange: Exchange
-    n_rows: int
     largest: Doubles
     histogram: npt.NDArray[np.int64]
     above: npt.NDArray[np.float64]
     observed: list[Doubles] = field(default_factory=list)
     link: Callable[[Any], Any] = lambda product: product
+    fired: list[Doubles] = field(default_factory=list)  # on how many rows each neuron (and position) fired
 
 
 def smallest_useful(alpha: float = ALPHA) -> int:
@@ -108,7 +108,6 @@ def permutation_null(
             continue
         tallies[column] = _Tally(
             drawn,
-            int(scored.sum()),
             np.zeros(n_permutations),
             np.zeros(BINS + 1, dtype=np.int64),
             np.zeros(len(thresholds)),
@@ -151,17 +150,20 @@ def _add_block(
 ) -> None:
     """Add the products of a block (rows, n_positions * neurons) with all permutations of some columns."""
     x: npt.NDArray[np.float32] | None = None
+    fired: npt.NDArray[np.float32] | None = None
     for column in columns:  # one product each, so that no figure depends on which other columns there are
         tally = tallies[column]
         if x is None:
             form = linear_form(activations, values[:, column], baseline)
             x = form.x.astype(np.float32)
+            fired = None if form.fired is None else form.fired.astype(np.float32)
         else:  # the activations' side is the same for all columns: a form of no neurons gives the values' side
             form = linear_form(activations[:, :0], values[:, column], None if baseline is None else baseline[:0])
         tally.link = form.link
         permuted = np.concatenate([form.y[None], form.y[tally.exchange.orders]]).astype(np.float32)
-        products = np.abs(permuted @ x)  # (1 + B, n_positions * neurons)
-        _add(tally, products.reshape(len(permuted), n_positions, -1), thresholds)
+        size = np.abs(products(permuted, x, fired))  # (1 + B, n_positions * neurons)
+        tally.fired.append(np.full(size.shape[1], len(activations)) if fired is None else fired.sum(axis=0))
+        _add(tally, size.reshape(len(permuted), n_positions, -1), thresholds)
 
 
 def _add(tally: _Tally, size: npt.NDArray[np.float32], thresholds: Sequence[float]) -> None:
@@ -190,7 +192,7 @@ def _closed(tally: _Tally, t_distribution: bool) -> ColumnNull:
     adjusted[defined] = (1 + reached) / (n_permutations + 1)
     raw = np.full(len(observed), np.nan)
     if t_distribution and tally.exchange.scheme == "rows":
-        raw[defined] = t_p_values(observed[defined], tally.n_rows)
+        raw[defined] = t_p_values(observed[defined], np.concatenate(tally.fired)[defined])
     else:
         at_least = np.cumsum(tally.histogram[::-1])[::-1]  # null values in this bin or above
         bins = np.minimum((np.maximum(observed[defined] - ROUNDING, 0.0) * BINS).astype(np.int64), BINS)
@@ -207,8 +209,8 @@ def _closed(tally: _Tally, t_distribution: bool) -> ColumnNull:
     )
 
 
-def t_p_values(r: Doubles, n_rows: int) -> Doubles:
-    """Return two-sided p-values of correlations of ``n_rows`` independent rows (Student's t, n - 2)."""
+def t_p_values(r: Doubles, n_rows: Any) -> Doubles:
+    """Return two-sided p-values of correlations of ``n_rows`` independent rows each (Student's t, n - 2)."""
     from scipy.special import stdtr
 
     with np.errstate(divide="ignore"):
@@ -259,10 +261,11 @@ def replicated(
         return Replication(0)
     form = linear_form(activations[scored], values[scored], baseline)
     x = (form.x * signs).astype(np.float32)
-    products = np.concatenate([form.y[None], form.y[drawn.orders]]).astype(np.float32) @ x
-    products = products[:, ~np.isnan(products[0])]
-    if not products.shape[1]:
+    orders = np.concatenate([form.y[None], form.y[drawn.orders]]).astype(np.float32)
+    found = products(orders, x, None if form.fired is None else form.fired.astype(np.float32))
+    found = found[:, ~np.isnan(found[0])]
+    if not found.shape[1]:
         return Replication(0)
-    largest = np.sort(products[1:].max(axis=1))
-    reached = n_permutations - np.searchsorted(largest, products[0] - ROUNDING)
+    largest = np.sort(found[1:].max(axis=1))
+    reached = n_permutations - np.searchsorted(largest, found[0] - ROUNDING)
     return Replication(int(np.count_nonzero((1 + reached) / (n_permutations + 1) <= ALPHA)))

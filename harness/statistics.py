@@ -21,6 +21,10 @@ from skillneurons.errors import UserError
 Array = npt.NDArray[np.float64]
 CONSTANT = 1e-13  # an sd below this share of the mean is rounding, not variance
 CONSTANT_SINGLE = 2.0**-22  # the same of activations that were computed in float32 (two of its last places) or less
+FEWEST_FIRED = (
+    30  # rows on which an expert's neuron must have fired: r of fewer is large by chance, and rules every null
+)
+ROUNDED = 1e-6  # a second moment that is left of this share is what float32 makes of a constant
 FEWEST = 3  # rows: two always lie on a line
 
 
@@ -30,11 +34,28 @@ class LinearForm:
 
     ``x`` (rows, neurons) depends on the activations alone, ``y`` (rows,) on the values; products lie in [-1, 1] and
     ``link`` is odd and increasing, element by element. A neuron without a defined effect has NaN in ``x``.
+
+    ``fired`` (rows, neurons) is 1 where a neuron has an activation, None where all have: then x is 0 where it has none, and a
+    product is divided by the norm of the values about their mean over the rows where it has.
     """
 
     x: Array
     y: Array
     link: Callable[[Any], Any]
+    fired: Array | None = None
+
+
+def products(y: Any, x: Any, fired: Any = None) -> Any:
+    """Return the products of orders of the values ``y`` (orders, rows) with ``x`` (rows, neurons), see ``LinearForm``."""
+    found = y @ x
+    if fired is None:
+        return found
+    n = fired.sum(axis=0)
+    first, second = y @ fired, (y * y) @ fired
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = second - first * first / n
+        found = found / np.sqrt(np.where(left > ROUNDED * second, left, np.inf))  # constant values: no relation
+    return np.clip(found, -1.0, 1.0)
 
 
 def same(product: Any) -> Any:
@@ -46,6 +67,24 @@ def rounding_of(numbers: Any) -> float:
     """Return the share of the mean below which an sd of these numbers is rounding, by their dtype."""
     dtype = np.asarray(numbers).dtype
     return CONSTANT_SINGLE if dtype.kind == "f" and dtype.itemsize <= 4 else CONSTANT
+
+
+def standardised_where_fired(activations: Any) -> tuple[Array, Array]:
+    """Return what ``standardised`` does over the rows where a neuron has an activation (0 elsewhere), and which rows these are.
+
+    NaN for a neuron that is constant there, or that fired on fewer than ``FEWEST_FIRED`` rows.
+    """
+    limit = rounding_of(activations)
+    a = np.asarray(activations, dtype=np.float64)
+    fired = (~np.isnan(a)).astype(np.float64)
+    n = fired.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(fired > 0, a, 0.0).sum(axis=0) / n
+        a = np.where(fired > 0, a - mean, 0.0)
+        a -= fired * (a.sum(axis=0) / n)
+        norm = np.sqrt((a * a).sum(axis=0))
+        norm[(norm <= limit * np.sqrt(n) * np.abs(mean)) | (n < FEWEST_FIRED)] = np.nan
+        return a / norm, fired
 
 
 def standardised(activations: Any) -> Array:
@@ -145,7 +184,7 @@ class PearsonAccumulator(Accumulator):
     """
 
     t_distribution = True  # r of independent rows: t = r sqrt((n - 2) / (1 - r^2)) with n - 2 degrees of freedom
-    takes_missing = True
+    on_device = True  # it takes tensors where they are, and neurons that did not always fire (``missing``)
 
     def __init__(self, n_neurons: int, n_columns: int, *, missing: bool = False, device: Any = "cpu") -> None:
         super().__init__(n_neurons, n_columns)
@@ -189,12 +228,15 @@ class PearsonAccumulator(Accumulator):
 
     def result(self) -> Array:
         """Return r, shape (columns, neurons); NaN where either side has no variance, or fewer than 3 rows are scored."""
-        r: Array = self._sums.correlation(self._limit, CONSTANT, FEWEST)
+        r: Array = self._sums.correlation(self._limit, CONSTANT, FEWEST_FIRED if self.missing else FEWEST)
         return r
 
     @staticmethod
     def linear_form(activations: Any, values: Array, baseline: Array | None = None) -> LinearForm:
         """Return r as a product of standardised activations (rows, neurons) and values (rows,)."""
+        if np.isnan(activations).any():
+            x, fired = standardised_where_fired(activations)
+            return LinearForm(x, standardised(values[:, None])[:, 0], same, fired)
         return LinearForm(standardised(activations), standardised(values[:, None])[:, 0], same)
 
 

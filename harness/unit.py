@@ -293,6 +293,8 @@ def _why_no_partial(work: _Work, failures: Mapping[str, SkillNeuronsError]) -> s
     """Return why the unit has no partial r, or nothing where it has."""
     if work.context.config.attribution.statistic != "pearson":
         return "partial r is Pearson's; the statistic is another"
+    if work.lm.has_experts:
+        return "partial r needs neurons that fire on every example; the model is a mixture of experts"
     names = nuisances_of(work.context.config, work.context.registry, work.unit.data.task)
     if not names:
         return "the task has no column of attribution.nuisance"
@@ -315,6 +317,10 @@ def _shortcuts(
     for target, rivals in rivals_of(work.context.registry, work.unit.data.task).items():
         for rival in rivals:
             if rival not in wanted or held.rows is None:
+                continue
+            if work.lm.has_experts:
+                reason = "the model is a mixture of experts, whose neurons do not fire on every example"
+                found[rival] = {"wanted": target, "reason": reason, "neurons": [], "verdicts": {}}
                 continue
             failed = failures.get(target.partition(".")[0])
             if failed is not None:
