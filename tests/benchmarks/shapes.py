@@ -10,6 +10,11 @@ import torch
 from skillneurons.feed_forward import find_feed_forward
 from skillneurons.inputs import EncodedExample
 
+SHAPES: dict[str, dict[str, int]] = {
+    "small": {"hidden": 256, "layers": 8, "d_ff": 1408},
+    "1.8b": {"hidden": 2048, "layers": 24, "d_ff": 5504},  # Qwen1.5-1.8B
+}
+
 
 def qwen2(
     vocabulary: int,
