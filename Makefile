@@ -4,11 +4,12 @@ BIN := $(VENV)/bin
 PACKAGES := harness plugins tasks leaderboard
 TYPED := build/typed
 
-.PHONY: help demo test lint leaderboard check-leaderboard clean
+.PHONY: help demo test bench lint leaderboard check-leaderboard clean
 
 help:
 	@echo "make demo               run the benchmark on the embedded model into runs/"
 	@echo "make test               run the tests"
+	@echo "make bench              our speed and memory beside rivals' (installs them apart, in .bench)"
 	@echo "make lint               ruff and mypy"
 	@echo "make leaderboard        rebuild leaderboard/board from leaderboard/pocket"
 	@echo "make check-leaderboard  fail where leaderboard/board is stale"
@@ -34,6 +35,20 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
+# Rivals come without pins, into an environment of their own: nothing else ever needs them.
+.bench/.installed: pyproject.toml constraints.txt
+	rm -rf .bench
+	$(PYTHON) -m venv .bench
+	.bench/bin/pip install -c constraints.txt torch
+	.bench/bin/pip install -c constraints.txt -e .
+	.bench/bin/pip install "torch==$$(.bench/bin/python -c 'import torch; print(torch.__version__.split("+")[0])')" -e ".[bench]"
+	touch $@
+
+bench: .bench/.installed
+	.bench/bin/python tests/benchmarks/tuning_step.py
+	.bench/bin/python tests/benchmarks/attribution_pass.py
+	.bench/bin/python tests/benchmarks/null_cost.py
+
 # mypy cannot follow the folders that make up the package, so it reads a copy laid out as installed.
 lint: $(VENV)/.lint
 	$(BIN)/ruff check $(PACKAGES) tests
@@ -51,5 +66,5 @@ check-leaderboard: $(VENV)/.installed
 	$(BIN)/skillneurons leaderboard leaderboard/pocket -o leaderboard/board --check
 
 clean:
-	rm -rf .venv build dist skillneurons.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .bench build dist skillneurons.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,6 +36,7 @@ _EXPORTS = {
     "attribute": "attribution",
     "attribute_kept": "screening",
     "choice_log_probs": "outputs",
+    "correlate": "correlation",
     "get_attribution": "registry",
     "get_grader": "registry",
     "get_metric": "registry",
@@ -83,6 +84,7 @@ __all__ = [
     "attribute",
     "attribute_kept",
     "choice_log_probs",
+    "correlate",
     "get_attribution",
     "get_grader",
     "get_metric",
@@ -108,6 +110,7 @@ if TYPE_CHECKING:
     from skillneurons.attribution import Attribution, attribute
     from skillneurons.causes import ablation_test, interactions, steering_test
     from skillneurons.config import load_config
+    from skillneurons.correlation import correlate
     from skillneurons.errors import (
         CellError,
         ConfigError,

@@ -58,29 +58,34 @@ def no_rows(n_columns: int, n_neurons: int, device: torch.device) -> Moments:
 
 def known_mean(numbers: torch.Tensor) -> torch.Tensor:
     """Return the mean of each column of (rows, ...) over what is not NaN; NaN where there is nothing."""
-    known = ~numbers.isnan()
-    return torch.where(known, numbers, 0.0).sum(dim=0) / known.sum(dim=0)
+    missing = numbers.isnan()
+    if not bool(missing.any()):
+        return numbers.sum(dim=0) / len(numbers)
+    return numbers.masked_fill(missing, 0.0).sum(dim=0) / (~missing).sum(dim=0)
 
 
 def batch_moments(a: torch.Tensor, v: torch.Tensor) -> Moments:
-    """Return the moments of rows: ``a`` (rows, neurons), ``v`` (rows, columns), float64, NaN where missing."""
+    """Return the moments of rows: ``a`` (rows, neurons), ``v`` (rows, columns), float64, NaN where missing.
+
+    Both are used up: centred in place, because a copy of ``a`` is most of what a pass needs beside the model.
+    """
     missing_a, missing_v = a.isnan(), v.isnan()
     some_a, some_v = bool(missing_a.any()), bool(missing_v.any())
     shift_a, shift_v = known_mean(a).nan_to_num(), known_mean(v).nan_to_num()
-    a, v = a - shift_a, v - shift_v
+    a.sub_(shift_a)
+    v.sub_(shift_v)
     if some_a:
-        a = a.masked_fill(missing_a, 0.0)
+        a.masked_fill_(missing_a, 0.0)
     if some_v:
-        v = v.masked_fill(missing_v, 0.0)
+        v.masked_fill_(missing_v, 0.0)
     fired = (~missing_a).double() if some_a else None
     scored = (~missing_v).double() if some_v else None
-    square = a * a
     if scored is None:
         n = a.new_full((1, 1), float(len(a))) if fired is None else fired.sum(0)[None]
-        sum_a, sum_aa = a.sum(0)[None], square.sum(0)[None]
+        sum_a, sum_aa = a.sum(0)[None], (a * a).sum(0)[None]
     else:
         n = scored.sum(0)[:, None] if fired is None else scored.T @ fired
-        sum_a, sum_aa = scored.T @ a, scored.T @ square
+        sum_a, sum_aa = scored.T @ a, scored.T @ (a * a)
     if fired is None:
         sum_v, sum_vv = v.sum(0)[:, None], (v * v).sum(0)[:, None]
     else:
@@ -148,13 +153,19 @@ class RunningMoments:
     def all(self) -> Moments:
         """Return the moments of all rows, those that waited too."""
         if self._waiting:
-            a = torch.cat([one.double() for one, _ in self._waiting])
+            rows = sum(len(one) for one, _ in self._waiting)
+            a = torch.empty((rows, self.n_neurons), dtype=torch.float64, device=self.device)
+            at = 0
+            for one, _ in self._waiting:
+                a[at : at + len(one)] = one
+                at += len(one)
             v = torch.cat([one for _, one in self._waiting])
             self._waiting.clear()
             first = (known_mean(a), known_mean(v))
             self._shift = first if self._shift is None else _filled(self._shift, first)
             about_a, about_v = self._shift
-            self._moments = merged(self._moments, batch_moments(a - about_a.nan_to_num(), v - about_v.nan_to_num()))
+            a.sub_(about_a.nan_to_num())
+            self._moments = merged(self._moments, batch_moments(a, v - about_v.nan_to_num()))
         return self._moments
 
     def merge(self, other: RunningMoments) -> None:

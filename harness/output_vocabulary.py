@@ -30,8 +30,8 @@ def output_vector(lm: LanguageModel, layer: int, neuron: int) -> torch.Tensor:
     """Return what the neuron's activation multiplies, shape (d_model,), float32."""
     projection: Any = lm.projections[layer]
     weight: torch.Tensor = projection.weight
-    if lm.quantization is not None:  # the weight is packed: ask the projection itself
-        unit = torch.zeros((2, lm.d_ff), device=weight.device, dtype=lm.dtype)
+    if lm.quantization is not None or weight.is_meta:  # packed, or kept elsewhere until it is used: ask the projection
+        unit = torch.zeros((2, lm.d_ff), device=lm.device, dtype=lm.dtype)
         unit[1, neuron] = 1.0
         put_out: torch.Tensor = projection(unit).detach().float()
         return put_out[1] - put_out[0]

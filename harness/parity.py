@@ -153,7 +153,7 @@ def _layer_difference(lm: LanguageModel, layer: FeedForward, recorded: torch.Ten
     projection: Any = layer.projection
     weight = projection.weight
     row = recorded.to(put_out.device, lm.dtype)
-    if lm.quantization is not None:
+    if lm.quantization is not None or weight.is_meta:  # packed, or kept elsewhere until it is used
         expected = projection(row[None])[0].float()
     else:
         linear = isinstance(projection, torch.nn.Linear)  # transformers' Conv1D keeps its weight transposed

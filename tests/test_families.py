@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import torch
 from families import FAMILIES, SIZES, family_model
 from parity_task import parity_examples
 from skillneurons.activations import ActivationRecorder
+from skillneurons.cli import main
 from skillneurons.feed_forward import find_feed_forward
+from skillneurons.gradients import activation_times_gradient
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import encode_examples
 from skillneurons.measurement import measure
@@ -218,3 +221,77 @@ def test_models_without_neurons_of_their_own_are_refused(loaded: Loaded) -> None
 def test_a_mixture_has_no_single_projection_to_change(loaded: Loaded) -> None:
     with pytest.raises(sn.ModelError, match="is a mixture of experts: a change of neurons is there for plain"):
         _ = loaded("olmoe").projections
+
+
+def test_layers_that_run_all_tokens_as_one_row_are_changed_row_by_row(loaded: Loaded) -> None:
+    """OPT's feed-forward layer sees (batch * T, d): a change of the last position must reach each sequence's own."""
+    lm = loaded("opt")
+    ids = torch.tensor([lm.encode("What is 3?"), lm.encode("What is 4?"), lm.encode("What is 5?")])
+    with torch.no_grad():
+        plain = lm.model(input_ids=ids).logits
+        with sn.ablate(lm, [(1, 5), (2, 7)], window=slice(-1, None)):
+            changed = lm.model(input_ids=ids).logits
+        torch.testing.assert_close(changed[:, :-1], plain[:, :-1])
+        for row in range(3):
+            hooks = []
+            for layer, neuron in ((1, 5), (2, 7)):
+
+                def zero(_module: Any, args: Any, neuron: int = neuron) -> Any:
+                    alone = args[0].clone()
+                    alone[-1, neuron] = 0.0  # one sequence: its last token is the last row
+                    return (alone,)
+
+                hooks.append(lm.projections[layer].register_forward_pre_hook(zero))
+            expected = lm.model(input_ids=ids[row : row + 1]).logits
+            for hook in hooks:
+                hook.remove()
+            torch.testing.assert_close(changed[row : row + 1], expected, rtol=1e-4, atol=1e-4)
+            assert not torch.allclose(changed[row, -1], plain[row, -1], atol=1e-4)
+
+
+def test_activation_times_gradient_of_such_a_layer(loaded: Loaded) -> None:
+    lm = loaded("opt")
+    _, rows = rows_of(lm)
+    rows = [row for row in rows if len(row.ids) == len(rows[0].ids) and len(row.target) == len(rows[0].target)]
+    assert len(rows) >= 2
+    prompt = initial_prompt(lm, M, seed=1)
+    with ActivationRecorder(lm) as recorder:
+        found = activation_times_gradient(lm, rows, prompt, recorder)
+    row = rows[1]
+    seen: list[torch.Tensor] = []
+    hooks = [one.register_forward_pre_hook(lambda _m, args: seen.append(args[0])) for one in lm.projections]
+    ids, target = torch.tensor([row.ids]), torch.tensor([row.target])
+    parts = (lm.embed(ids), prompt.embeddings[None], lm.embed(target[:, :-1]))
+    embedded = torch.cat(parts, dim=1).requires_grad_(True)
+    logits = lm.model(inputs_embeds=embedded).logits[0, -target.shape[1] :]
+    for hook in hooks:
+        hook.remove()
+    log_prob = logits.log_softmax(-1).gather(1, target[0][:, None]).sum()
+    gradients = torch.autograd.grad(log_prob, seen)
+    at = len(row.ids) + M - 1
+    expected = torch.cat([(a * g)[at] for a, g in zip(seen, gradients, strict=True)]).detach()
+    torch.testing.assert_close(found[1], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_on_a_mixture_of_experts_has_a_null_and_says_what_it_lacks(loaded: Loaded, tmp_path: Path) -> None:
+    name = loaded("qwen1.5 moe, qwen2 moe").name
+    settings = [
+        "prompt.steps=2",
+        "prompt.num_virtual_tokens=3",
+        "attribution.permutations=19",
+        "attribution.bootstrap=50",
+    ]
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    command = ["run", "-m", name, "-t", "arithmetic", "-M", "labels", "--limit", "120", "--device", "cpu"]
+    assert main([*command, *arguments, "-o", str(tmp_path / "runs")]) == 0
+    (path,) = (one for one in (tmp_path / "runs" / "cells").glob("*.json") if not one.name.endswith(".run.json"))
+    cell = json.loads(path.read_text())
+    column = cell["columns"]["labels.is_addition"]
+    assert cell["n_neurons"] == 3 * (4 * 24 + 40) and cell["model"]["parity"]["distribution"] < 1e-5
+    assert column["n_permutations"] == 19 and 0 < column["null95_r"] < 1 and column["top10_r"] > 0
+    assert "mixture of experts" in column["partial_reason"]
+    assert "mixture of experts" in cell["causal"]["columns"]["labels.correct"]["reason"]
+    code = main([*command, *arguments, "--set", "attribution.statistic=spearman", "-o", str(tmp_path / "other")])
+    assert code == 1
+    (path,) = (one for one in (tmp_path / "other" / "cells").glob("*.json") if not one.name.endswith(".run.json"))
+    assert "of the statistics only pearson" in json.loads(path.read_text())["error"]["message"]
