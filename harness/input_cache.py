@@ -108,12 +108,12 @@ class InputCache:
         packed = []
         for group in groups:
             layers = [cache.layers[i] for i in group.layers]
-            pairs = torch.stack([torch.stack((one.keys[picked], one.values[picked])) for one in layers])
-            packed.append(pairs if place == "device" else pairs.to("cpu").pin_memory())
+            pairs = torch.stack([torch.stack((one.keys[picked], one.values[picked]), 1) for one in layers], 1)
+            packed.append(pairs if place == "device" else pairs.to("cpu").pin_memory())  # (rows, layers, 2, ...)
         self._spend(size, place)
         self.stored[place] += len(new)
         for number, ids in enumerate(new):
-            self._rows[ids] = [pairs[:, :, number] for pairs in packed]
+            self._rows[ids] = [pairs[number] for pairs in packed]
         if self._template is None:
             self._groups = groups
             self._template = copy.copy(cache)

@@ -66,7 +66,7 @@ class MicroBatches:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that the device, or the host, has no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in TOLD)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import skillneurons as sn
 import torch
 from parity_task import parity_examples
+from skillneurons.cli import main
 from skillneurons.input_cache import CacheBudget, InputCache
 from skillneurons.inputs import EncodedExample, encode_examples
+from skillneurons.measurement import measure
 from skillneurons.prompt import initial_prompt
 from skillneurons.tuning import TuningSettings, answer_loss, cached_answer_loss, run_inputs, tune_on
 
@@ -118,3 +124,71 @@ def test_budgets_that_make_no_sense_are_refused(qwen: sn.LanguageModel) -> None:
         rows = encoded_of(qwen)
         start = initial_prompt(qwen, M, placement="prepend")
         tune_on(qwen, rows, rows, start, TuningSettings(steps=1), inputs=run_inputs(qwen, rows, rows, M))
+
+
+def cells(place: Path) -> dict[str, Any]:
+    found = (path for path in (place / "cells").glob("*.json") if not path.name.endswith(".run.json"))
+    return {path.stem: json.loads(path.read_text()) for path in found}
+
+
+def test_a_run_is_the_same_whatever_its_budget_and_seeds_share_their_inputs(
+    model_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+    fill = InputCache.fill
+
+    def counted(self: InputCache, encoded: Any, *args: Any, **more: Any) -> InputCache:
+        runs.append(len(encoded))
+        return fill(self, encoded, *args, **more)
+
+    monkeypatch.setattr(InputCache, "fill", counted)
+    settings = ["prompt.steps=2", "prompt.num_virtual_tokens=3", "attribution.permutations=19", "causal.enabled=false"]
+    command = ["run", "-m", str(model_folder("llama")), "-t", "arithmetic-open", "-M", "confidence", "--limit", "16"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    command += ["--device", "cpu", "--seed", "0", "--seed", "1"]
+    assert main([*command, "-o", str(tmp_path / "kept")]) == 0
+    assert runs == [3, 1, 16, 16]  # the parity check at load; train and validation, once for both seeds
+    nothing = ["--set", "cache.device_gb=0", "--set", "cache.host_gb=0"]
+    assert main([*command, *nothing, "-o", str(tmp_path / "again")]) == 0
+    kept, again = cells(tmp_path / "kept"), cells(tmp_path / "again")
+    assert len(kept) == 2 and kept.keys() == again.keys()  # a budget changes no result, so it is no part of a key
+    for key, cell in kept.items():
+        assert cell["accuracy"] == pytest.approx(again[key]["accuracy"], nan_ok=True)
+        for name, figures in cell["columns"].items():
+            other = again[key]["columns"][name]
+            for what in ("top10_r", "heldout_top10_r", "baseline_top10_r", "untuned_top10_r"):
+                assert figures[what] == pytest.approx(other[what], abs=2e-3)
+
+
+def test_a_pass_under_a_prompt_runs_no_input_twice(qwen: sn.LanguageModel) -> None:
+    rows = encoded_of(qwen)
+    task = sn.Task("t", "1", parity_examples, kind="open", max_new_tokens=2)
+    prompt = initial_prompt(qwen, M, seed=1)
+    applied = {"confidence": (sn.get_metric("confidence"), sn.get_metric("confidence").columns_for(task))}
+    inputs = InputCache(qwen, room=M + 6)
+    plain = measure(qwen, task, rows, applied, prompt)
+    measure(qwen, task, rows, applied, None, inputs=inputs)
+    assert inputs.stored["device"] == len(rows)
+    lengths: list[int] = []
+    hook = qwen.model.register_forward_pre_hook(
+        lambda _m, _a, kwargs: lengths.append(
+            (kwargs["inputs_embeds"] if kwargs.get("inputs_embeds") is not None else kwargs["input_ids"]).shape[1]
+        ),
+        with_kwargs=True,
+    )
+    cached = measure(qwen, task, rows, applied, prompt, inputs=inputs)
+    hook.remove()
+    assert max(lengths) <= max(M, 5) < min(len(row.ids) for row in rows)
+    np.testing.assert_allclose(cached.values, plain.values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(cached.accumulator.result(), plain.accumulator.result(), atol=1e-3)
+
+
+def test_a_budget_is_spent_in_order_device_first(qwen: sn.LanguageModel) -> None:
+    rows = sorted(encoded_of(qwen), key=lambda row: len(row.ids))
+    whole = InputCache(qwen, room=M).fill(rows)
+    size = CacheBudget().device_bytes - whole.left.device_bytes
+    assert size == sum(2 * 3 * 2 * 8 * 4 * len(row.ids) for row in rows)  # K and V, layers, heads, head size, float32
+    part = InputCache(qwen, room=M, budget=CacheBudget(size // 2, 0)).fill(rows, batch_size=1)
+    assert part.stored["device"] and part.stored["again"] and part.left.device_bytes >= 0
+    assert not part.holds(rows) and part.holds(rows[:1])
+    assert CacheBudget.of_gigabytes(0.5, 0) == CacheBudget(500_000_000, 0)

@@ -18,7 +18,6 @@ import importlib.util
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import time
 import warnings
@@ -30,6 +29,7 @@ import numpy as np
 import skillneurons as sn
 import torch
 import transformers
+from memory import peak_of_script, peak_while
 from shapes import SHAPES, qwen2, rows
 from skillneurons.correlation import correlate_encoded
 from skillneurons.inputs import EncodedExample
@@ -185,34 +185,14 @@ def peak_of(arguments: argparse.Namespace) -> dict[str, float]:
     """Run one way once and return what it added to the process's (on a GPU: the device's) peak memory, in MB."""
     lm, encoded, values = setting(arguments, arguments.vocabulary[0])
     run = ways_of(lm, encoded, values, [arguments.peak])[arguments.peak]
-    small = ways_of(lm, encoded[:BATCH], values[:BATCH], [arguments.peak])[arguments.peak]
-    if arguments.warm:
-        small()
-    if lm.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return {"peak": torch.cuda.max_memory_allocated() / 1e6, "added": 0.0}
-    before = peak_memory()
-    run()
-    return {"peak": peak_memory(), "added": peak_memory() - before}
-
-
-def peak_memory() -> float:
-    """Return the process's own peak resident memory in MB (``ru_maxrss`` begins at the parent's)."""
-    status = Path("/proc/self/status").read_text("ascii")
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1e3
+    return peak_while(run, lm.device)
 
 
 def peak_in_a_process(way: str, vocabulary: int, examples: int, arguments: argparse.Namespace) -> dict[str, float]:
     """Return ``peak_of`` in a process of its own."""
-    command = [sys.executable, __file__, "--peak", way, "--vocabulary", str(vocabulary), "--examples", str(examples)]
-    command += ["--lengths", *map(str, arguments.lengths), "--device", arguments.device, "--dtype", arguments.dtype]
-    command += ["--shape", arguments.shape]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{way}: {done.stderr[-2000:]}")
-    measured: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return measured
+    own = ["--peak", way, "--vocabulary", str(vocabulary), "--examples", str(examples), "--shape", arguments.shape]
+    own += ["--lengths", *map(str, arguments.lengths), "--device", arguments.device, "--dtype", arguments.dtype]
+    return peak_of_script(__file__, own)
 
 
 def setting(
@@ -331,7 +311,6 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--no-growth", action="store_true")
     parser.add_argument("--peak", help="one way's peak memory as JSON, for the table")
-    parser.add_argument("--warm", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     if arguments.peak:

@@ -4,12 +4,13 @@
 
 Qwen2 shape (hidden 256, 8 layers, d_ff 1408), random weights, batch 16, 20 virtual tokens, 2 answer tokens. Prints the
 median seconds of a step (forward, backward, AdamW) and their ratios, the largest difference between the gradients of our
-two ways, and what an epoch costs by input length once the inputs have run.
+two ways, and what three steps add to the memory of a fresh process. The inputs of the cached way have run before.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import statistics
 import time
@@ -17,9 +18,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import skillneurons as sn
 import torch
 import transformers
-from shapes import qwen2, rows
+from memory import peak_of_script, peak_while
+from shapes import SHAPES, qwen2, rows
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample
 from skillneurons.tuning import answer_loss, cached_answer_loss
@@ -67,6 +70,17 @@ def peft_step(model: Any, batch: list[EncodedExample]) -> Callable[[], Any]:
     return step
 
 
+def ways_of(lm: sn.LanguageModel, vocabulary: int, length: int) -> dict[str, Callable[[], Any]]:
+    """Return a step of each way on the same batch."""
+    batch = rows(BATCH, vocabulary, length, length, ANSWER)
+    inputs = InputCache(lm, room=M + ANSWER).fill(batch)
+    return {
+        "cached": step_of(lambda v: cached_answer_loss(lm, batch, v, inputs), lm.d_model, lm.device),
+        "whole": step_of(lambda v: answer_loss(lm, batch, v, "append"), lm.d_model, lm.device),
+        "peft": peft_step(lm.model, batch),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--vocabulary", type=int, nargs="+", default=[8192, 151936])
@@ -74,23 +88,28 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--peak", help="one way's memory as JSON, for the table")
     arguments = parser.parse_args()
+    own = ["--device", arguments.device, "--dtype", arguments.dtype, "--shape", arguments.shape]
+    if arguments.peak:
+        lm = qwen2(arguments.vocabulary[0], device=arguments.device, dtype=arguments.dtype, **SHAPES[arguments.shape])
+        step = ways_of(lm, arguments.vocabulary[0], arguments.inputs[0])[arguments.peak]
+        print(json.dumps(peak_while(lambda: [step() for _ in range(3)], lm.device)))
+        return
     print(
         f"{platform.machine()}, {arguments.device}, {torch.get_num_threads()} threads, {arguments.dtype}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}; medians of {arguments.repeats} alternated repeats\n"
     )
-    print("| vocabulary | input | cached s | whole s | peft s | whole / cached | peft / cached | gradients differ by |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| vocabulary | input | cached s | whole s | peft s | whole / cached | peft / cached | gradients differ by | "
+        "MB added: cached, whole, peft |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for vocabulary in arguments.vocabulary:
-        lm = qwen2(vocabulary, device=arguments.device, dtype=arguments.dtype)
+        lm = qwen2(vocabulary, device=arguments.device, dtype=arguments.dtype, **SHAPES[arguments.shape])
         for length in arguments.inputs:
-            batch = rows(BATCH, vocabulary, length, length, ANSWER)
-            inputs = InputCache(lm, room=M + ANSWER).fill(batch)
-            ways = {
-                "cached": step_of(lambda v, b=batch, i=inputs: cached_answer_loss(lm, b, v, i), lm.d_model, lm.device),
-                "whole": step_of(lambda v, b=batch: answer_loss(lm, b, v, "append"), lm.d_model, lm.device),
-                "peft": peft_step(lm.model, batch),
-            }
+            ways = ways_of(lm, vocabulary, length)
             first = {name: step() for name, step in ways.items()}  # warm, and the same prompt for both of ours
             scale = float(first["whole"].abs().max())
             apart = float((first["cached"] - first["whole"]).abs().max()) / scale
@@ -102,10 +121,18 @@ def main() -> None:
                     if lm.device.type == "cuda":
                         torch.cuda.synchronize()
                     taken[name].append(time.perf_counter() - began)
+            added = [
+                peak_of_script(
+                    __file__, [*own, "--peak", way, "--vocabulary", str(vocabulary), "--inputs", str(length)]
+                )
+                for way in ways
+            ]
+            memory = ", ".join(f"{one['added']:.0f}" for one in added)
             cached, whole, peft = (statistics.median(taken[name]) for name in ("cached", "whole", "peft"))
             print(
                 f"| {vocabulary} | {length} | {cached:.4f} | {whole:.4f} | {peft:.4f} | {whole / cached:.2f} | "
-                f"{peft / cached:.2f} | {apart:.1e} |"
+                f"{peft / cached:.2f} | {apart:.1e} | {memory} |",
+                flush=True,
             )
 
 
