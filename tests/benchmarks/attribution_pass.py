@@ -234,9 +234,10 @@ def compare(arguments: argparse.Namespace) -> None:
             run()
         taken: dict[str, list[float]] = {name: [] for name in ways}
         results: dict[str, Any] = {}
-        for _ in range(arguments.repeats):
-            for name, run in ways.items():
-                seconds, results[name] = timed(run, lm.device)
+        for repeat in range(arguments.repeats):
+            names = [*ways][repeat % len(ways) :] + [*ways][: repeat % len(ways)]  # nobody always follows the same one
+            for name in names:
+                seconds, results[name] = timed(ways[name], lm.device)
                 taken[name].append(seconds)
         medians = {name: statistics.median(times) for name, times in taken.items()}
         for name, seconds in medians.items():
