@@ -86,6 +86,18 @@ def sides_of(context: RunContext, units: Sequence[Unit]) -> tuple[list[Side], di
     return sides, absent
 
 
+def unfinished_cells(context: RunContext, unit: Unit) -> list[str]:
+    """Return the keys of cells whose causal part broke off or failed: what they will say is not known yet."""
+    cells = [context.folder.read_cell(cell.key) for cell in unit.cells]
+    return [
+        cell.key
+        for cell in cells
+        if cell is not None
+        and cell.status == "ok"
+        and ((cell.causal or {}).get("pending") or "error" in (cell.causal or {}))
+    ]
+
+
 def across_key(context: RunContext, sides: Sequence[Side]) -> str:
     """Return the key of what is measured on these cells."""
     config = context.config

@@ -107,8 +107,13 @@ def _column(
         few = ranked[: settings.cards]
         ends = [alpha for alpha in SINGLE_ALPHAS if settings.steering]
         signs = [float(scores.flat[n]) for n in few]
-        singles = single_neurons(bed, few, column, signs=signs, alphas=ends, controls=settings.random_sets, **shared)
-        found["neurons"] = [one.to_json() for one in singles]
+        try:
+            singles = single_neurons(
+                bed, few, column, signs=signs, alphas=ends, controls=settings.random_sets, **shared
+            )
+            found["neurons"] = [one.to_json() for one in singles]
+        except Exception as error:  # doses and steering stay
+            found |= {"neurons": [], "neurons_reason": first_failure(error), **_unexpected(error)}
     return found
 
 

@@ -70,13 +70,20 @@ class Replay:
                     progress(len(done[-1][1]))
             return done
 
-        for batch in equal_length_batches(self.encoded, fitting.limit):
+        for batch in equal_length_batches(self.encoded, min(fitting.limit, self._most_rows())):
             for rows, done in fitting.run(batch, run):
                 places = [place[row.index] for row in rows]
                 for which, outputs in done:
                     for number, output in enumerate(outputs):
                         found[which[number % len(which)]][places[number // len(which)]] = output
         return [[output for output in one if output is not None] for one in found]
+
+    def _most_rows(self) -> int:
+        """Return how many texts' logits over the whole vocabulary fit together; one always runs."""
+        if self.task.kind == "choice":
+            return len(self.encoded)
+        width = int(self.lm.model.config.get_text_config().vocab_size)
+        return max(1, LOGITS // (self.task.max_new_tokens * width))
 
     def _at_once(self, rows: Sequence[EncodedExample], size: int) -> int:
         """Return how many changes run side by side; a text's logits over the whole vocabulary must fit."""

@@ -28,6 +28,7 @@ class RunContext:
     display: Progress
     notes: list[str] = field(default_factory=list)
     plant: Plant | None = None
+    unfinished: list[str] = field(default_factory=list)  # cells that have their correlations, but no causal part yet
     kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def shared(self, name: str, made_for: Any, make: Callable[[], Any]) -> Any:

@@ -69,7 +69,7 @@ def run_config(
             _run_model(context, [unit for unit in units if unit.model == model])
     found = [folder.read_cell(cell.key) for unit in units for cell in unit.cells]
     results = [result for result in found if result is not None]
-    failed = sum(result.status == "failed" for result in results)
+    failed = sum(result.status == "failed" for result in results) + len(context.unfinished)
     table, problems = _compile(context)
     return RunOutcome(results, failed, table, problems, [*problems, *context.notes])
 
@@ -114,10 +114,17 @@ def _run_model(context: RunContext, units: Sequence[Unit]) -> None:
 
 def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | None) -> None:
     """Measure what concerns several tasks of a model, seed by seed, where that was not done for these cells."""
-    from skillneurons.across import across_key, is_measured, measure_across, sides_of
+    from skillneurons.across import across_key, is_measured, measure_across, sides_of, unfinished_cells
 
     for seed in dict.fromkeys(unit.seed for unit in units):
         own = [unit for unit in units if unit.seed == seed]
+        open_cells = [key for unit in own for key in unfinished_cells(context, unit)]
+        if open_cells:
+            context.notes.append(
+                f"across tasks, seed {seed}: not measured yet: the causal part of {len(open_cells)} cells is not finished "
+                f"({', '.join(open_cells)}); the next run tries again"
+            )
+            continue
         sides, absent = sides_of(context, own)
         if len(sides) < 2:
             if len(own) > 1:
@@ -162,7 +169,9 @@ def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem
             for key, cell in list(left.items()):
                 failure = measured.failures.get(cell.metric.name)
                 if failure is None:
-                    if context.config.causal.enabled:  # a run that is broken off keeps the correlations
+                    if context.config.causal.enabled and not _has_figures(
+                        context, key
+                    ):  # a run that is broken off keeps the correlations
                         early = ok_cell(context.config, unit, cell, lm, measured, {"pending": True, "columns": {}})
                         record = run_record(started, context.config, lm, None, measured.seconds, measured.batches)
                         context.folder.write_cell(early, record)
@@ -178,6 +187,12 @@ def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem
         _fail(context, unit, cell, started, lm, problem)
 
 
+def _has_figures(context: RunContext, key: str) -> bool:
+    """Return whether a cell's correlations are saved already, from a run whose causal part did not come to its end."""
+    known = context.folder.read_cell(key)
+    return known is not None and known.status == "ok"
+
+
 def _fail(
     context: RunContext,
     unit: Unit,
@@ -187,6 +202,12 @@ def _fail(
     problem: Exception | None,
 ) -> None:
     result = failed_cell(context.config, unit, cell, lm, problem)
+    if _has_figures(context, cell.key):  # what is finished is never taken back
+        told = (result.error or {})["message"]
+        context.notes.append(f"{cell.key}: its causal part could not be finished: {told}; its correlations stand")
+        context.unfinished.append(cell.key)
+        context.display.advance_cell()
+        return
     context.notes.append(f"failed: {result.key}: {(result.error or {})['message']}")
     _finish(context, result, started, lm, problem)
 

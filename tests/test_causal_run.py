@@ -337,6 +337,53 @@ def test_a_run_that_is_broken_off_keeps_the_correlations_and_goes_on(
             assert path.read_bytes() == (done / "cells" / path.name).read_bytes()
 
 
+def test_a_resume_that_fails_takes_nothing_back_and_across_waits_for_it(
+    done: Path,
+    qwen: sn.LanguageModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import skillneurons.causal
+    import skillneurons.unit
+
+    monkeypatch.setattr(skillneurons.causal, "dose_curve", broken)
+    assert run(qwen, tmp_path) == 0
+    first = cells(tmp_path)
+    assert all("error" in cell["causal"] for cell in first.values())
+    assert not list((tmp_path / "across").glob("*.json"))
+    assert (
+        "across tasks, seed 0: not measured yet: the causal part of 6 cells is not finished" in capsys.readouterr().err
+    )
+    monkeypatch.setattr(skillneurons.unit, "measure", broken)
+    assert run(qwen, tmp_path) == 1
+    told = capsys.readouterr().err
+    assert "its causal part could not be finished: out of luck; its correlations stand" in told
+    assert cells(tmp_path) == first
+    monkeypatch.undo()
+    assert run(qwen, tmp_path) == 0
+    for name in ("cells", "across"):
+        for path in (done / name).glob("*.json"):
+            if not path.name.endswith(".run.json"):
+                assert path.read_bytes() == (tmp_path / name / path.name).read_bytes()
+
+
+def test_single_neurons_that_fail_leave_doses_and_steering(
+    qwen: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import skillneurons.causal
+
+    def refused(*_arguments: Any, **_settings: Any) -> Any:
+        raise sn.CellError("steering by 2 sd makes the logits non-finite")
+
+    monkeypatch.setattr(skillneurons.causal, "single_neurons", refused)
+    assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.across=false") == 0
+    part = cells(tmp_path)["hans labels"]["causal"]["columns"]["labels.gold_label"]
+    assert part["doses"][0]["outcomes"] and part["steering"]["alphas"] and part["neurons"] == []
+    assert part["neurons_reason"] == "steering by 2 sd makes the logits non-finite"
+    assert build_board([tmp_path]).rows
+
+
 def test_a_metric_that_fails_when_neurons_change_spoils_no_other(
     done: Path, qwen: sn.LanguageModel, tmp_path: Path
 ) -> None:
