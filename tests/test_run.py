@@ -133,7 +133,7 @@ def test_a_second_run_computes_nothing_and_a_changed_setting_only_its_cells(
         raise AssertionError("nothing was to be done")
 
     with monkeypatch.context() as patch:
-        patch.setattr("skillneurons.model.load_model", never)
+        patch.setattr("skillneurons.loading.load_model", never)
         assert run_stranger(stranger, model_folder("qwen2"), out) == 0
     assert files(out) == before
     assert run_stranger(stranger, model_folder("qwen2"), out, "-M", "heuristics") == 0  # a metric added later
