@@ -10,8 +10,11 @@ them, fewer than asked for where the layers hold no more. The verdict rests on o
 (``Testbed.outcome_of``: ``moved`` of a column that follows behaviour, the target's log-probability for an external label):
 
     cause       p <= 0.05, and the bootstrap interval of d lies above 0 and above the mean of the random sets
-    correlate   the interval's upper end lies at or below the 95th percentile of the random sets: no more than chance does
-    undecided   neither, or fewer than 19 random sets (the smallest p is then above 0.05)
+    hinders     the same with the signs turned: without the set the right answer is likelier (log-probability alone has a sign)
+    correlate   the interval lies where the random sets do: no higher than all but the upper 5 % of them, and for the
+                log-probability no lower than all but the lower 5 %
+    undecided   none of these, fewer than 19 random sets (the smallest p is then above 0.05), or nothing was moved: an
+                interval without width, and random sets that did as little, tell nothing apart
 """
 
 from __future__ import annotations
@@ -91,16 +94,28 @@ def _tolerance(effect: float, others: Sequence[float] | npt.NDArray[np.float64])
     return ROUNDING * max(1.0, abs(effect), *(abs(float(value)) for value in others))
 
 
-def verdict(effect: float, low: float, high: float, others: Sequence[float]) -> str:
-    """Return cause, correlate or undecided (see above)."""
-    known = [value for value in others if math.isfinite(value)]
+def verdict(effect: float, low: float, high: float, others: Sequence[float], *, signed: bool) -> str:
+    """Return cause, hinders, correlate or undecided (see above); ``signed`` where an effect below 0 is one too."""
+    known = np.array([value for value in others if math.isfinite(value)])
     if len(known) < ENOUGH or not all(map(math.isfinite, (effect, low, high))):
         return "undecided"
     near = _tolerance(effect, known)
-    p = (1 + sum(value >= effect - near for value in known)) / (len(known) + 1)
-    if p <= ALPHA and low > max(0.0, float(np.mean(known))) + near:
+    if high - low <= near and bool((np.abs(known - effect) <= near).any()):
+        return "undecided"
+    if _stands_out(effect, low, known, near):
         return "cause"
-    return "correlate" if high <= float(np.quantile(known, 1 - ALPHA)) + near else "undecided"
+    if signed and _stands_out(-effect, -high, -known, near):
+        return "hinders"
+    # an order statistic, so that a set is never judged by a value between two random sets
+    within = high <= float(np.quantile(known, 1 - ALPHA, method="lower")) + near
+    if signed:
+        within &= low >= float(np.quantile(known, ALPHA, method="higher")) - near
+    return "correlate" if within else "undecided"
+
+
+def _stands_out(effect: float, low: float, known: npt.NDArray[np.float64], near: float) -> bool:
+    p = (1 + int((known >= effect - near).sum())) / (len(known) + 1)
+    return p <= ALPHA and low > max(0.0, float(known.mean())) + near
 
 
 def dose_curve(
@@ -141,7 +156,7 @@ def dose_curve(
                 outcome=outcome,
                 low=_finite(low),
                 high=_finite(high),
-                verdict=verdict(effects[outcome][0], low, high, effects[outcome][1:]),
+                verdict=verdict(effects[outcome][0], low, high, effects[outcome][1:], signed=outcome != "moved"),
                 size=float(bed.reference.size[list(change.neurons)].mean()),
                 random_size=float(np.mean([bed.reference.size[list(one.neurons)].mean() for one in controls]))
                 if controls
@@ -225,7 +240,7 @@ def single_neurons(
                 outcome=outcome,
                 low=_finite(low),
                 high=_finite(high),
-                verdict=verdict(mine, low, high, rest),
+                verdict=verdict(mine, low, high, rest, signed=outcome != "moved"),
                 outcomes={name: compare(values[0], values[1:]) for name, values in effects.items()},
                 steered=[_steered(bed, column, alpha, change) for alpha, change in pushes.get(neuron, ())],
             )

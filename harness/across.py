@@ -124,9 +124,12 @@ def measure_across(
     parts = _Parts()
     with context.display.work(label, 3 * len(sides) + 1) as step:
         beds: dict[str, Testbed] = {}
+        outcomes: dict[str, str] = {}  # what the foremost column is judged by
         for side in sides:
             with parts.guard(f"on {side.name}"):
-                beds[side.name] = _bed(context, lm, side)
+                bed = _bed(context, lm, side)
+                outcomes[side.name] = bed.outcome_of(side.foremost)
+                beds[side.name] = bed
             step(1)
         sets = {side.name: {column: _strongest(context, side, column) for column in side.columns} for side in sides}
         found: dict[str, Any] = {
@@ -139,6 +142,7 @@ def measure_across(
             "tasks": [side.name for side in sides],
             "absent": dict(absent),
             "columns": {side.name: side.foremost for side in sides},
+            "outcomes": outcomes,
             "settings": settings.model_dump(mode="json", exclude={"enabled", "across"}),
             "mode": settings.mode,
             "positions": settings.positions,

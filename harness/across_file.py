@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Number = FiniteFloat | None
 
@@ -80,6 +80,7 @@ class _Across(_Part):
     cells: list[str]
     tasks: list[str]
     columns: dict[str, str]
+    outcomes: dict[str, str]
     settings: dict[str, Any]
     specificity: list[_Specific]
     interactions: _Interactions

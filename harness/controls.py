@@ -4,12 +4,15 @@ For every neuron of the skill set one of the ``WINDOW`` nearest in mean |activat
 layer is drawn, none twice. A large effect of a set may come from its layers or from the size of its activations
 alone; such a random set shares both. It may hold other neurons that correlate: the comparison is conservative.
 
-No set comes twice: equal sets would count one control several times. Where the window gives too few different ones (small
-sets) it is widened; where the layer itself gives too few, there are fewer sets.
+No set comes twice: equal sets would count one control several times. The sets of a single neuron are drawn among the
+``n_sets`` nearest to it (at least ``WINDOW``). Where the window gives too few different ones (small sets) it is widened;
+where the layers hold few in all, those still missing are drawn from the list of all, and there are fewer sets where it ends.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -19,6 +22,7 @@ from skillneurons.errors import CellError
 
 WINDOW = 20
 DRAWS = 20  # before the window is doubled
+LISTED = 100  # sets per set asked for: with more than that in all, draws that are all known have no chance to speak of
 
 Doubles = npt.NDArray[np.float64]
 
@@ -41,8 +45,12 @@ def matched_sets(
                 f"no random set of this size: {len(mine)} of the {d_ff} neurons of layer {layer} are in the skill set, and "
                 f"only {len(others[layer])} others are left; use a smaller causal.k"
             )
+    if len(neurons) == 1:
+        (left,), (neuron,) = others.values(), neurons
+        near = _nearest(left, size, size[neuron], max(WINDOW, n_sets))
+        return [(one,) for one in random.Random(f"controls/{seed}").sample(near, min(n_sets, len(near)))]
     widest = max(map(len, others.values()), default=0)
-    window = max(WINDOW, n_sets) if len(neurons) == 1 else WINDOW
+    window = WINDOW
     sets: dict[tuple[int, ...], None] = {}
     while len(sets) < n_sets and by_layer:
         stream = random.Random(f"controls/{seed}/{len(sets)}")
@@ -53,9 +61,26 @@ def matched_sets(
                 break
         else:
             if window >= widest:
+                sets |= dict.fromkeys(_missing(stream, by_layer, others, sets, n_sets - len(sets)))
                 break
             window *= 2
     return list(sets)
+
+
+def _missing(
+    stream: random.Random,
+    by_layer: Mapping[int, Sequence[int]],
+    others: Mapping[int, Sequence[int]],
+    known: Mapping[tuple[int, ...], None],
+    n: int,
+) -> list[tuple[int, ...]]:
+    """Return up to ``n`` sets that are not ``known``, from the list of all that the layers hold."""
+    total = math.prod(math.comb(len(others[layer]), len(mine)) for layer, mine in by_layer.items())
+    if total > LISTED * (len(known) + n):
+        return []
+    parts = (itertools.combinations(sorted(others[layer]), len(mine)) for layer, mine in sorted(by_layer.items()))
+    left = [one for one in (tuple(itertools.chain(*part)) for part in itertools.product(*parts)) if one not in known]
+    return stream.sample(left, min(n, len(left)))
 
 
 def _drawn(

@@ -22,7 +22,7 @@ from skillneurons.results import Result, ResultsFolder, content_key
 from skillneurons.task_setup import set_up
 from skillneurons.types import SPLITS, Example, Metric, Split, Task
 
-CAUSAL_VERSION = "2"  # what the same causal settings mean: random sets, outcomes, verdicts
+CAUSAL_VERSION = "3"  # what the same causal settings mean: random sets, outcomes, verdicts
 POSITIONS = ("last", "max", "mean", "input_last")
 
 

@@ -6,7 +6,7 @@ over a sweep of alpha through zero. The dose curve is the mean of the metric (of
 external label, which no change can move). Trend: Page's test for ordered alternatives over the groups' means, in
 both directions, at p <= 0.025 (0.05 for the two together): ``rising`` or ``falling`` where the mean at alpha = 0 lies
 between those of the ends too, ``bent`` where both ends lie on one side of it (ranks may rise on average while the curve turns
-back), else ``none``. A group whose means differ by
+back), else ``none`` (the ends run against the ranks). A group whose means differ by
 less than 1e-6 of their size counts as one that does not change. A factor that makes the logits non-finite is left out
 of the curve and stands in ``refused`` with the reason. The price is the language-model loss (nats per token) of
 neutral text (``neutral``) whose every position is pushed by the same amounts.
@@ -138,8 +138,9 @@ def trend_of(rising: float, falling: float, alphas: Sequence[float], means: Sequ
     if first is None or middle is None or last is None:
         return "none"
     direction = 1.0 if rising <= ALPHA / 2 else -1.0
-    ordered = direction * first <= direction * middle <= direction * last
-    return ("rising" if direction > 0 else "falling") if ordered else "bent"
+    if direction * first <= direction * middle <= direction * last:
+        return "rising" if direction > 0 else "falling"
+    return "bent" if (first - middle) * (last - middle) > 0 else "none"
 
 
 @torch.inference_mode()

@@ -256,7 +256,9 @@ def _save_cards(context: RunContext, cell: PlannedCell, measured: UnitResult, co
         make_folder(context.folder.cards)
         write_json_atomic(context.folder.cards / f"{cell.key}.json", {"key": cell.key, **cards})
     except Exception as error:  # a card is worth less than the cell's figures, which stay
-        context.notes.append(f"{cell.key}: no neuron cards: {first_failure(error)}")
+        context.notes.append(
+            f"{cell.key}: no neuron cards: {first_failure(error)}; delete the cell to have them tried again"
+        )
 
 
 def _tuned_pass(

@@ -77,7 +77,7 @@ def build_board(dirs: Sequence[Path | str]) -> Board:
         keys = {cell.key for cell in own}
         whole = [one for _, one in sorted(across.items()) if set(one["cells"]) <= keys]
         beside, apart = _widest(whole)
-        left_out |= {f"across/{key}.json: another comparison of more cells is shown" for key in apart}
+        left_out |= {f"across/{key}.json: another comparison, of as many cells or more, is shown" for key in apart}
         causes[model] = causes_lines(own, beside)
     rows, notes = make_rows(kept), comparability(kept)
     return Board(rows, make_accuracies(kept), problems, notes, sorted(left_out), causes, causes_text(kept))

@@ -15,7 +15,7 @@ from skillneurons.leaderboard.settings import settings_of
 from skillneurons.results import Result, canonical_json
 
 OUTCOMES = ("accuracy", "log_prob", "moved")
-VERDICTS = ("cause", "correlate", "undecided")
+VERDICTS = ("cause", "hinders", "correlate", "undecided")
 
 
 def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -31,7 +31,8 @@ def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -
         "the right answer loses; `moved`: how far the column's values move, in their sd (an external label cannot move). "
         "Each with the mean of the random sets in brackets. `percentile` among them and the verdict are about one outcome: "
         "`moved`, or `log_prob` for a label. *cause*: more than 95 % of random sets, and above 0 and their mean by its interval; "
-        "*correlate*: by its interval no more than random sets do.",
+        "*hinders*: the same with the sign turned, the right answer is likelier without them; *correlate*: by its interval no more "
+        "than random sets do; *undecided*: else, or nothing was moved.",
         "",
         *_table(
             ("task", "column", "K", *OUTCOMES, "percentile", "verdict (seeds)", "neurons one by one"),
@@ -110,7 +111,7 @@ def _dose_rows(tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) ->
     return rows
 
 
-def _beside(outcomes: Sequence[Mapping[str, Any]], name: str, still: bool = True) -> str:
+def _beside(outcomes: Sequence[Mapping[str, Any]], name: str, still: bool) -> str:
     """Return an effect with that of the random sets; a dash for the movement of what cannot move (``still``)."""
     effect, random = (mean(one[part] for one in outcomes) for part in ("effect", "random"))
     if effect is None or (still and name == "moved" and effect == 0 and not random):
@@ -160,13 +161,14 @@ def _specificity(across: Sequence[Mapping[str, Any]]) -> list[str]:
     if not entries:
         return []
     columns = {task: column for one in across for task, column in one["columns"].items()}
+    follows = {task for one in across for task, outcome in one["outcomes"].items() if outcome == "moved"}
 
     def cell(row: str, column: str, k: int, outcome: str) -> str:
         own = [e for e in entries if (e["set"], e["on"], e["k"]) == (row, column, k)]
         done = [e[outcome] for e in own if e.get(outcome)]
         if not done:
             return "; ".join(sorted({one_line(e.get("reason", "")) for e in own}))
-        told = _beside(done, outcome)
+        told = _beside(done, outcome, still=column not in follows)
         return told if told == "-" else f"{told} {_number(mean(one['percentile'] for one in done), 0)}"
 
     lines = [

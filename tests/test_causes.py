@@ -204,16 +204,39 @@ def test_comparison_and_verdict_by_hand() -> None:
     shaken = [0.1 + i * 2**-56 for i in range(20)]  # equal but for rounding
     close = compare(0.1, shaken)
     assert (close.z, close.random_sd, close.percentile, close.p) == (None, 0.0, 50.0, 1.0)
-    assert verdict(0.1 + 2**-50, 0.05, 0.2, shaken) == "undecided"
+    assert verdict(0.1 + 2**-50, 0.05, 0.2, shaken, signed=True) == "undecided"
     assert compare(1.0, [0.0, 0.0]).z is None and compare(math.nan, [1.0]).p is None
-    chance = list(np.linspace(0, 1, 20))
-    assert verdict(2.0, 1.5, 2.5, chance) == "cause"
-    assert verdict(2.0, -0.1, 4.0, chance) == "undecided"  # its interval holds 0
-    assert verdict(2.0, 0.4, 4.0, chance) == "undecided"  # or the mean of the random sets, 0.5
-    assert verdict(0.3, 0.1, 0.5, chance) == "correlate"
-    assert verdict(0.3, 0.1, 1.5, chance) == "undecided"
-    assert verdict(2.0, 1.5, 2.5, chance[:18]) == "undecided"  # 18 random sets cannot reach p = 0.05
-    assert verdict(math.nan, 0.0, 0.0, chance) == "undecided"
+
+
+CHANCE = [i / 19 for i in range(20)]
+AROUND = [value - 0.5 for value in CHANCE]
+
+
+@pytest.mark.parametrize(
+    ("figures", "others", "signed", "told"),
+    [
+        ((2.0, 1.5, 2.5), CHANCE, False, "cause"),
+        ((2.0, -0.1, 4.0), CHANCE, False, "undecided"),  # its interval holds 0
+        ((2.0, 0.4, 4.0), CHANCE, False, "undecided"),  # or the mean of the random sets, 0.5
+        ((0.3, 0.1, 0.5), CHANCE, False, "correlate"),
+        ((0.3, 0.1, 1.5), CHANCE, False, "undecided"),
+        ((0.3, 0.1, 18 / 19), CHANCE, False, "correlate"),  # the second highest of 20: one in 20 lies above
+        ((0.3, 0.1, 18.1 / 19), CHANCE, False, "undecided"),
+        ((2.0, 1.5, 2.5), CHANCE[:18], False, "undecided"),  # 18 random sets cannot reach p = 0.05
+        ((math.nan, 0.0, 0.0), CHANCE, False, "undecided"),
+        ((0.0, 0.0, 0.0), [0.0] * 20, False, "undecided"),  # nothing was moved by any set
+        ((0.0, 0.0, 0.0), CHANCE, False, "undecided"),  # nor by one of them: it may be that these examples cannot tell
+        ((0.0, 0.0, 0.0), [0.1, *CHANCE[1:]], False, "correlate"),  # every random set moves something, this one nothing
+        ((-2.0, -2.5, -1.5), AROUND, True, "hinders"),
+        ((-2.0, -4.0, 0.1), AROUND, True, "undecided"),
+        ((-0.1, -0.3, 0.2), AROUND, True, "correlate"),
+        ((-0.3, -0.6, 0.2), AROUND, True, "undecided"),  # it may hinder more than random sets do
+        ((2.0, 1.5, 2.5), AROUND, True, "cause"),
+        ((0.05, 0.01, 0.1), [0.2 + value for value in CHANCE], False, "correlate"),  # moved has no sign: less is less
+    ],
+)
+def test_verdict_by_hand(figures: tuple[float, float, float], others: list[float], signed: bool, told: str) -> None:
+    assert verdict(*figures, others, signed=signed) == told
 
 
 def test_random_sets_match_layer_and_size() -> None:
@@ -240,10 +263,18 @@ def test_small_sets_are_different_ones_too(k: int) -> None:
     size = np.random.default_rng(0).exponential(size=200)
     sets = matched_sets(range(k), size, 200, 99, seed=0)
     assert len(set(sets)) == 99 and all(len(one) == k and not set(one) & set(range(k)) for one in sets)
+    assert sets == matched_sets(range(k), size, 200, 99, seed=0) != matched_sets(range(k), size, 200, 99, seed=1)
     few = matched_sets(range(k), size[:8], 8, 99, seed=0)
     assert len(set(few)) == len(few) == math.comb(8 - k, k)  # the layer holds no more
     nearest = np.argsort(np.abs(size[1:] - size[0]))[:20] + 1
-    assert {n for (n,) in matched_sets([0], size, 200, 20)} == set(nearest.tolist())  # 20 sets of one: the 20 nearest
+    for seed in range(20):  # 20 sets of one: the 20 nearest
+        assert {n for (n,) in matched_sets([0], size, 200, 20, seed=seed)} == set(nearest.tolist())
+
+
+def test_all_sets_are_found_where_the_layers_hold_few() -> None:
+    size = np.concatenate([np.geomspace(1e-9, 1e9, 9), np.linspace(1, 2, 5)])  # draws by nearness are very uneven
+    sets = matched_sets([0, 1, 9], np.append(size, np.ones(4)), 9, 10_000, seed=0)
+    assert len(set(sets)) == len(sets) == math.comb(7, 2) * 8
 
 
 def test_singles_are_the_nearest_of_the_layer() -> None:
@@ -264,8 +295,8 @@ def test_page_trend_is_scipys_on_group_means() -> None:
     assert all(map(math.isnan, page_trend(np.zeros((60, 5)), groups)))
     assert all(map(math.isnan, page_trend(3 + 1e-8 * values, groups)))  # rounding of a float32 model is no trend
     ps, up, arch = ((0.03, 0.97), (0.02, 0.98), (0.99, 0.01)), [1.0, 2.0, 3.0], [1.0, 2.0, 0.5]
-    assert [trend_of(*p, (-1.0, 0.0, 1.0), up) for p in ps] == ["none", "rising", "bent"]
-    assert [trend_of(*p, (-1.0, 0.0, 1.0), up[::-1]) for p in ps] == ["none", "bent", "falling"]
+    assert [trend_of(*p, (-1.0, 0.0, 1.0), up) for p in ps] == ["none", "rising", "none"]  # ranks against the ends
+    assert [trend_of(*p, (-1.0, 0.0, 1.0), up[::-1]) for p in ps] == ["none", "none", "falling"]
     assert [trend_of(*p, (-1.0, 0.0, 1.0), arch) for p in ps] == ["none", "bent", "bent"]
 
 
