@@ -21,6 +21,8 @@ from skillneurons.inputs import EncodedExample, equal_length_batches
 from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
 from skillneurons.prefix import Prefix, by_length, run_prefix, side_by_side
+from skillneurons.workspace import Workspace, WorkspaceLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class InputCache:
         self._rows: dict[tuple[int, ...], list[torch.Tensor]] = {}  # a group's (layers, 2, heads, T, head size)
         self._groups: list[_Group] = []
         self._template: Any = None
+        self._workspace = Workspace()
         self.stored = {"device": 0, "host": 0, "again": 0}
 
     def fill(
@@ -131,19 +134,20 @@ class InputCache:
         return all(row.ids in self._rows for row in rows)
 
     @torch.no_grad()
-    def start(self, rows: Sequence[EncodedExample], *, apart: bool = False) -> Prefix:
+    def start(self, rows: Sequence[EncodedExample], *, apart: bool = False, once: bool = False) -> Prefix:
         """Return the inputs of rows as one batch with a cache of its own, padded on the left where their lengths differ.
 
         Inputs that are run again are padded too, or with ``apart`` (rows stand by length) run by length as those kept
-        were.
+        were. ``once``: what is returned is used up, gradients and all, before the next call with ``once``, whose keys and
+        values take its place in memory; at most ``room`` tokens follow.
         """
         if not self.holds(rows):
             if apart:
                 return side_by_side([self._start(same) for same in by_length(rows)])
             return run_prefix(self.lm, rows, None, logits=False, read=1)
-        return self._start(rows)
+        return self._start(rows, once)
 
-    def _start(self, rows: Sequence[EncodedExample]) -> Prefix:
+    def _start(self, rows: Sequence[EncodedExample], once: bool = False) -> Prefix:
         if not self.holds(rows):
             return run_prefix(self.lm, rows, None, logits=False, read=1)
         lengths = [len(row.ids) for row in rows]
@@ -152,16 +156,22 @@ class InputCache:
         cache.layers = [copy.copy(layer) for layer in self._template.layers]
         for number, group in enumerate(self._groups):
             parts = [self._rows[row.ids][number] for row in rows]
-            if min(lengths) == longest:
-                packed = torch.stack([part.to(group.device, non_blocking=True) for part in parts], dim=2)
+            n_layers, two, heads, _, size = parts[0].shape
+            shape = (n_layers, two, len(rows), heads, longest + (self.room if once else 0), size)
+            if once:
+                packed = self._workspace.take(number, shape, parts[0], group.device)
             else:
-                n_layers, two, heads, _, size = parts[0].shape
-                packed = parts[0].new_zeros((n_layers, two, len(rows), heads, longest, size), device=group.device)
-                for i, part in enumerate(parts):
-                    packed[:, :, i, :, longest - lengths[i] :] = part.to(group.device, non_blocking=True)
+                packed = torch.empty(shape, dtype=parts[0].dtype, device=group.device)
+            for i, part in enumerate(parts):
+                packed[:, :, i, :, : longest - lengths[i]].zero_()  # masked, but not-a-number times 0 is none
+                packed[:, :, i, :, longest - lengths[i] : longest].copy_(part, non_blocking=True)
             for place, pair in zip(group.layers, packed, strict=True):
                 layer = cache.layers[place]
-                layer.keys, layer.values = pair[0], pair[1]
+                if once and type(layer) is DynamicLayer:
+                    # detached through .data: each has a version of its own, for writing one must not spoil another's graph
+                    cache.layers[place] = WorkspaceLayer(pair[0].data, pair[1].data, longest)
+                    continue
+                layer.keys, layer.values = pair[0][..., :longest, :], pair[1][..., :longest, :]
                 if hasattr(layer, "cumulative_length"):
                     layer.cumulative_length = longest
         mask = None
@@ -172,8 +182,6 @@ class InputCache:
 
     def _stackable(self, cache: Any, length: int) -> list[_Group] | None:
         """Return the groups of layers where every layer holds every position, now and with what follows; else None."""
-        from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
         groups: dict[Any, list[int]] = {}
         for i, layer in enumerate(cache.layers):
             window = layer.sliding_window if type(layer) is DynamicSlidingWindowLayer else None

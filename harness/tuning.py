@@ -88,8 +88,13 @@ def cached_answer_loss(
 
     The inputs' keys and values come from ``inputs``; the gradient is the same, for none of it goes through them.
     """
-    start = inputs.start(rows)
     answer = max(len(row.target) for row in rows)
+    if len(virtual) + answer - 1 > inputs.room:
+        raise UserError(
+            f"these inputs were run for at most {inputs.room} tokens behind them, and {len(virtual) + answer - 1} follow; "
+            "run them again for as many virtual tokens (run_inputs)"
+        )
+    start = inputs.start(rows, once=True)
     device = lm.device
     targets = torch.tensor([list(row.target) + [IGNORED] * (answer - len(row.target)) for row in rows], device=device)
     embedded = virtual.to(lm.dtype).expand(len(rows), -1, -1)

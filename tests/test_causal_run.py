@@ -483,3 +483,19 @@ def test_cells_of_other_settings_are_told_apart_on_the_board(
     text = render(build_board([done, tmp_path]), "md").decode()
     assert "`labels.gold_label (mean, prompt, " in text and "`labels.gold_label (zero, prompt, " in text
     assert "(mean, at prompt tokens; zero, at prompt tokens)" in text
+
+
+def test_a_metric_that_was_measured_and_stood_still_is_shown_as_zero() -> None:
+    from skillneurons.leaderboard.causes import _specificity
+
+    still = {"effect": 0.0, "random": 0.0, "percentile": 50.0}
+    names = ("follows", "label")
+    entries = [{"set": a, "on": b, "k": 10, "moved": still} for a in names for b in names]
+    across = {
+        "tasks": list(names),
+        "columns": {"follows": "c.p", "label": "labels.x"},
+        "outcomes": {"follows": "moved", "label": "log_prob"},
+        "specificity": entries,
+    }
+    lines = [line for line in _specificity([across]) if line.startswith(("| follows |", "| label |"))]
+    assert lines[-2:] == ["| follows | 0.000 (0.000) 50 | - |", "| label | 0.000 (0.000) 50 | - |"]

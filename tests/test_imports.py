@@ -28,7 +28,7 @@ RANKS = (
     {"shortcuts"},
     {"prompt", "sites", "inputs", "narrowing", "expert_activations", "sequences"},
     {"activations"},
-    {"prefix"},
+    {"prefix", "workspace"},
     {"input_cache"},
     {"generation", "gradients", "parity"},
     {"loading"},

@@ -82,6 +82,28 @@ def test_equal_inputs_are_kept_once_and_the_cache_stays(qwen: sn.LanguageModel) 
         assert torch.equal(layer.keys, keys)
 
 
+def test_steps_use_one_place_in_memory_and_find_nothing_of_each_other_there(tiny: sn.LanguageModel) -> None:
+    rows = encoded_of(tiny)
+    inputs = InputCache(tiny, room=M + 6).fill(rows)
+    virtual = initial_prompt(tiny, M, seed=3).embeddings
+
+    def gradient(batch: list[EncodedExample], cache: InputCache) -> torch.Tensor:
+        own = virtual.clone().requires_grad_(True)
+        return torch.autograd.grad(cached_answer_loss(tiny, batch, own, cache)[0], own)[0]
+
+    alone = [gradient(batch, InputCache(tiny, room=M + 6).fill(rows)) for batch in (rows[:2], rows, rows[3:4])]
+    kept = inputs.start(rows)  # not for once: no step may touch it
+    before = [layer.keys.clone() for layer in kept.cache.layers]
+    for _ in range(2):
+        for batch, wanted in zip((rows[:2], rows, rows[3:4]), alone, strict=True):
+            assert torch.equal(gradient(batch, inputs), wanted)
+        for flat in inputs._workspace._flat.values():
+            flat.fill_(float("nan"))  # what stands there is never read
+    assert all(torch.equal(layer.keys, keys) for layer, keys in zip(kept.cache.layers, before, strict=True))
+    with pytest.raises(sn.UserError, match="run for at most 5 tokens behind them, and .* follow; run them again"):
+        cached_answer_loss(tiny, rows, virtual, InputCache(tiny, room=5).fill(rows))
+
+
 def test_a_window_that_the_sequence_exceeds_is_run_again(tmp_path: Path) -> None:
     from skillneurons.model_source import pocket_folder
     from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
