@@ -4,12 +4,14 @@
 
 Qwen2 shape (hidden 256, 8 layers, d_ff 1408), random weights, batch 16, 20 virtual tokens, 2 answer tokens. Prints the
 median seconds of a step (forward, backward, AdamW) and their ratios, the largest difference between the gradients of our
-two ways, and what three steps add to the memory of a fresh process. The inputs of the cached way have run before.
+two ways, and what three steps add to the memory of a fresh process. The inputs of the cached way have run before. Then the
+cost of an epoch (160 examples) on cached inputs, by their length: lengths alternate, each with examples of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
@@ -27,7 +29,7 @@ from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample
 from skillneurons.tuning import answer_loss, cached_answer_loss
 
-M, ANSWER, BATCH = 20, 2, 16
+M, ANSWER, BATCH, EPOCH = 20, 2, 16, 160
 
 
 def step_of(
@@ -79,6 +81,32 @@ def ways_of(lm: sn.LanguageModel, vocabulary: int, length: int) -> dict[str, Cal
         "whole": step_of(lambda v: answer_loss(lm, batch, v, "append"), lm.d_model, lm.device),
         "peft": peft_step(lm.model, batch),
     }
+
+
+def epochs(lm: sn.LanguageModel, vocabulary: int, lengths: list[int], repeats: int) -> dict[int, float]:
+    """Return the median seconds of an epoch on cached inputs by input length."""
+    ways = {}
+    for length in lengths:
+        examples = rows(EPOCH, vocabulary, length, length, ANSWER)
+        inputs = InputCache(lm, room=M + ANSWER).fill(examples)
+        batches = [examples[i : i + BATCH] for i in range(0, EPOCH, BATCH)]
+        left = itertools.cycle(batches)
+
+        def loss(virtual: torch.Tensor, left: Any = left, inputs: InputCache = inputs) -> tuple[torch.Tensor, int]:
+            return cached_answer_loss(lm, next(left), virtual, inputs)
+
+        ways[length] = step_of(loss, lm.d_model, lm.device)
+        ways[length]()
+    taken: dict[int, list[float]] = {length: [] for length in lengths}
+    for _ in range(repeats):
+        for length, step in ways.items():
+            began = time.perf_counter()
+            for _ in range(0, EPOCH, BATCH):
+                step()
+            if lm.device.type == "cuda":
+                torch.cuda.synchronize()
+            taken[length].append(time.perf_counter() - began)
+    return {length: statistics.median(times) for length, times in taken.items()}
 
 
 def main() -> None:
@@ -134,6 +162,12 @@ def main() -> None:
                 f"{peft / cached:.2f} | {apart:.1e} | {memory} |",
                 flush=True,
             )
+    print("\n| vocabulary | epoch at input | s | beside the shortest |\n|---|---|---|---|")
+    for vocabulary in arguments.vocabulary:
+        lm = qwen2(vocabulary, device=arguments.device, dtype=arguments.dtype, **SHAPES[arguments.shape])
+        found = epochs(lm, vocabulary, sorted(arguments.inputs), arguments.repeats)
+        for length, seconds in found.items():
+            print(f"| {vocabulary} | {length} | {seconds:.3f} | {seconds / min(found.values()):.2f} |", flush=True)
 
 
 if __name__ == "__main__":
