@@ -76,7 +76,7 @@ def correlate_encoded(
     place = {row.index: i for i, row in enumerate(encoded)}
     fitting = MicroBatches(batch_size)
     with recorder_for(lm, prompt, position, site) as recorder:
-        for rows in equal_length_batches(encoded, batch_size):
+        for rows in equal_length_batches(encoded, batch_size, lm.tokens_at_once):
             for part, read in fitting.run(rows, lambda part: read_inputs(lm, part, prompt, recorder, inputs)):
                 sums.update(read, values[[place[row.index] for row in part]])
                 if progress:

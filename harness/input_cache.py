@@ -81,7 +81,7 @@ class InputCache:
             self.keep(part, run_prefix(self.lm, part, None, logits=False, read=1).cache)
 
         fitting = fitting or MicroBatches(batch_size)
-        for rows in equal_length_batches(encoded, fitting.limit):
+        for rows in equal_length_batches(encoded, fitting.limit, self.lm.tokens_at_once):
             new = list({row.ids: row for row in rows if row.ids not in self._rows}.values())
             fitting.run(new, run)
             if progress:

@@ -80,13 +80,20 @@ def _fitted(lm: LanguageModel, task: Task, row: EncodedExample, room: int, too_l
     return replace(row, ids=row.ids[-room:], truncated=True)
 
 
-def equal_length_batches(encoded: Iterable[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:
-    """Yield batches of at most ``batch_size`` examples whose inputs have the same number of tokens."""
+def equal_length_batches(
+    encoded: Iterable[EncodedExample], batch_size: int, tokens: int | None = None
+) -> Iterator[list[EncodedExample]]:
+    """Yield batches of at most ``batch_size`` examples whose inputs have the same number of tokens.
+
+    With ``tokens`` a batch of more than one example has at most that many tokens of input, so that its memory does not grow
+    with the number of examples that happen to have one length.
+    """
     by_length = sorted(encoded, key=lambda row: (len(row.ids), row.index))
-    for _, same in groupby(by_length, key=lambda row: len(row.ids)):
+    for length, same in groupby(by_length, key=lambda row: len(row.ids)):
         rows = list(same)
-        for start in range(0, len(rows), batch_size):
-            yield rows[start : start + batch_size]
+        at_once = batch_size if tokens is None else max(1, min(batch_size, tokens // length))
+        for start in range(0, len(rows), at_once):
+            yield rows[start : start + at_once]
 
 
 def near_length_batches(encoded: Iterable[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:

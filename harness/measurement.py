@@ -7,8 +7,9 @@ computed once all values are known (the null, intervals), the rows are kept too 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,12 +159,7 @@ def measure(
     kept = ActivationRows(len(encoded), n_positions, n_neurons) if keep_rows and sums is not None else None
     place = {row.index: i for i, row in enumerate(encoded)}
     gradient, on_device = (bool(getattr(accumulator, name, False)) for name in ("gradient", "on_device"))
-    batches = equal_length_batches if bucket or gradient else in_order_batches
-    apart = False
-    if bucket and not gradient and task.kind != "choice" and encoded:
-        m = prompt.num_virtual_tokens if prompt is not None else 0
-        apart = keeps_every_position(lm, max(len(row.ids) for row in encoded) + m + task.max_new_tokens)
-        batches = near_length_batches if apart else batches
+    batches, apart = _batches(lm, task, encoded, prompt, bucket, gradient)
     with recorder_for(lm, prompt, position, site, keep) as recorder:
         recorder.enabled = sums is not None
 
@@ -198,6 +194,24 @@ def measure(
                 if progress:
                     progress(len(part))
     return Measured(encoded, [output for output in outputs if output is not None], values, sums, failures, kept)
+
+
+def _batches(
+    lm: LanguageModel,
+    task: Task,
+    encoded: Sequence[EncodedExample],
+    prompt: SoftPrompt | None,
+    bucket: bool,
+    gradient: bool,
+) -> tuple[Callable[[Sequence[EncodedExample], int], Iterator[list[EncodedExample]]], bool]:
+    """Return how examples are put together, and whether those of several lengths run side by side."""
+    if bucket and not gradient and task.kind != "choice" and encoded:
+        m = prompt.num_virtual_tokens if prompt is not None else 0
+        if keeps_every_position(lm, max(len(row.ids) for row in encoded) + m + task.max_new_tokens):
+            return near_length_batches, True
+    if bucket or gradient:
+        return functools.partial(equal_length_batches, tokens=lm.tokens_at_once), False
+    return in_order_batches, False
 
 
 def sums_of(accumulator: Accumulators, lm: LanguageModel, n_neurons: int, n_columns: int) -> Any:
@@ -245,7 +259,7 @@ def mean_activations(
     total = np.zeros(positions_read(prompt, position) * lm.n_neurons)
     with recorder_for(lm, prompt, position, site) as recorder:
         fitting = fitting or MicroBatches(batch_size)
-        for rows in equal_length_batches(encoded, fitting.limit):
+        for rows in equal_length_batches(encoded, fitting.limit, lm.tokens_at_once):
             for part, read in fitting.run(rows, lambda part: read_inputs(lm, part, prompt, recorder)):
                 total += read.cpu().numpy().sum(axis=0, dtype=np.float64)
                 if progress:

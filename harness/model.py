@@ -90,6 +90,11 @@ class LanguageModel:
             {str(torch.device(place) if not isinstance(place, int) else f"cuda:{place}") for place in spread.values()}
         )
 
+    @property
+    def tokens_at_once(self) -> int | None:
+        """How many tokens of input a batch of a pass has at most: a CPU gains nothing by more, and memory stays flat."""
+        return 512 if self.device.type == "cpu" else None
+
     def last_logits(self, n: int) -> Any:
         """Return ``logits_to_keep`` of the last ``n`` positions.
 
