@@ -141,10 +141,11 @@ class ActivationRecorder:
         read = self._sequences.apart(seen.detach())[:, -self.last_positions :]  # (B, positions, d_ff)
         if self._kept is not None:
             read = read[..., self._kept[layer]]
-        read = read.float()
         if self.reduce == "mean" and read.shape[1] > 1:
+            read = read.float()
             read = read.nanmean(dim=1, keepdim=True) if self.lm.has_experts else read.mean(dim=1, keepdim=True)
-        self._rows[layer] = read
+        # a copy: a view would keep the layer's activations at every position until the last layer has run
+        self._rows[layer] = read.to(torch.float32, copy=True)
 
     def forget(self) -> None:
         """Forget what was recorded."""
