@@ -15,7 +15,7 @@ from skillneurons.errors import CellError
 
 Row = TypeVar("Row")
 Done = TypeVar("Done")
-TOLD = ("out of memory", "can't allocate memory", "cannot allocate memory")
+TOLD = ("out of memory", "can't allocate memory", "cannot allocate memory", "cublas_status_alloc_failed")
 
 
 class MicroBatches:

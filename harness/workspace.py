@@ -12,6 +12,9 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 
+SPARE = 8  # times what is needed may be kept
+
+
 class _Behind(torch.autograd.Function):
     """Write ``new`` behind ``length`` positions of a tensor; only ``new`` has a gradient."""
 
@@ -61,7 +64,7 @@ class Workspace:
         for extent in shape:
             size *= extent
         flat = self._flat.get(number)
-        if flat is None or len(flat) < size:
-            self._flat.pop(number, None)
+        if flat is None or not size <= len(flat) <= SPARE * size:
+            self._flat.pop(number, None)  # too small; or left by larger batches, before memory ran out
             flat = self._flat[number] = torch.empty(size, dtype=like.dtype, device=device)
         return flat[:size].view(shape)
