@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-
 SPARE = 8  # times what is needed may be kept
 
 
