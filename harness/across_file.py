@@ -90,8 +90,16 @@ class _Across(_Part):
 def read_across(path: Path) -> tuple[dict[str, Any] | None, str]:
     """Return what a file says about several tasks, or None and why it cannot be read."""
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return parse_across(path.read_bytes())
+    except OSError as error:
+        return None, f"it is not valid JSON ({error})"
+
+
+def parse_across(text: bytes) -> tuple[dict[str, Any] | None, str]:
+    """Return what the bytes of a file say about several tasks, or None and what is wrong with them."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
         return None, f"it is not valid JSON ({error})"
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         return None, "it was written by another version of skillneurons; run again to measure it anew"

@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _config_options(run)
     run.add_argument("--dry-run", action="store_true", help="list the cells, finished or to do, and stop")
     board = command("leaderboard", _leaderboard, "compile the table of one or many run folders")
-    board.add_argument("dirs", nargs="*", metavar="DIR", help="run folders (default: runs)")
+    board.add_argument("dirs", nargs="*", metavar="DIR", help="run folders, or URLs that fsspec knows (default: runs)")
     board.add_argument("-o", "--output", metavar="DIR", help="where to write (default: the first DIR)")
     board.add_argument(
         "--format",
@@ -210,12 +210,20 @@ def _run(arguments: argparse.Namespace) -> int:
 def _leaderboard(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from skillneurons.errors import UserError
     from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
+    from skillneurons.leaderboard.index import NAME, Index
+    from skillneurons.leaderboard.sources import URL
 
-    dirs = [Path(name) for name in arguments.dirs or ["runs"]]
-    out = Path(arguments.output) if arguments.output else dirs[0]
+    dirs = arguments.dirs or ["runs"]
+    if URL in (arguments.output or dirs[0]):
+        raise UserError(
+            f"the board is written to a local folder, not to {arguments.output or dirs[0]}: give one with -o DIR"
+        )
+    out = Path(arguments.output or dirs[0])
     formats = tuple(arguments.format) or ("md", "csv", "parquet")
-    board = build_board(dirs)
+    index = Index(None if arguments.check else out / NAME)
+    board = build_board(dirs, index)
     if arguments.check:
         difference = check_board(board, out, formats=formats)
         if difference:
@@ -224,6 +232,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         _say(board.problems)
         return 1 if difference or board.problems else 0
     paths = write_board(board, out, formats)
+    index.save()
     print(board_text(board))
     _say([*board.problems, "written: " + ", ".join(map(str, paths))])
     return 1 if board.problems else 0

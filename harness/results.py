@@ -164,6 +164,16 @@ class DamagedCell:
     reason: str
 
 
+def _read_json(data: bytes) -> Any:
+    """Return the content of JSON text; orjson is quick, what it refuses is read (or refused) by json."""
+    import orjson
+
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data, parse_constant=_refuse_constant)
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
@@ -171,9 +181,16 @@ def _refuse_constant(name: str) -> float:
 def load_cell(path: Path) -> Result | DamagedCell:
     """Read one cell file; whatever is wrong with it comes back as a DamagedCell."""
     try:
-        result = Result.from_json(json.loads(path.read_bytes(), parse_constant=_refuse_constant))
+        data = path.read_bytes()
     except OSError as error:
         return DamagedCell(path, f"it cannot be read ({error.strerror})")
+    return parse_cell(path, data)
+
+
+def parse_cell(path: Path, data: bytes) -> Result | DamagedCell:
+    """Return the cell that the bytes of a file hold; whatever is wrong with them comes back as a DamagedCell."""
+    try:
+        result = Result.from_json(_read_json(data))
     except ResultsError as error:
         return DamagedCell(path, str(error))
     except (ValueError, RecursionError) as error:

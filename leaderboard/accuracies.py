@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from skillneurons.leaderboard.rows import graded_by, mean
-from skillneurons.leaderboard.settings import prompt_settings_of
-from skillneurons.results import Result, canonical_json
+from skillneurons.leaderboard.settings import prompt_settings_key
+from skillneurons.results import Result
 from skillneurons.types import SPLITS
 
 
@@ -16,9 +16,14 @@ def make_accuracies(cells: Iterable[Result]) -> list[dict[str, Any]]:
     groups: dict[str, list[Result]] = {}
     for cell in sorted(cells, key=lambda cell: cell.key):
         if cell.status == "ok":
-            groups.setdefault(canonical_json(prompt_settings_of(cell)), []).append(cell)
+            groups.setdefault(prompt_settings_key(cell), []).append(cell)
     entries = [_entry(group) for group in groups.values()]
-    return sorted(entries, key=lambda entry: [str(entry[name]) for name in ("model", "revision", "task", "version")])
+    return sorted(entries, key=accuracy_order)
+
+
+def accuracy_order(entry: Mapping[str, Any]) -> list[str]:
+    """Return what entries are sorted by; entries alike in it keep the order of their cells' keys."""
+    return [str(entry[name]) for name in ("model", "revision", "task", "version")]
 
 
 def _entry(cells: list[Result]) -> dict[str, Any]:

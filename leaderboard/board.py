@@ -7,22 +7,28 @@ left out; the others go on.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skillneurons.errors import ResultsError, unknown_name
-from skillneurons.leaderboard.accuracies import make_accuracies
+from skillneurons.leaderboard.accuracies import accuracy_order, make_accuracies
+from skillneurons.leaderboard.bundles import Bundle, RenderedRow, bundle_bytes, make_bundle, parse_bundle
 from skillneurons.leaderboard.causes import causes_lines, causes_text
 from skillneurons.leaderboard.formats import csv_bytes, parquet_bytes
+from skillneurons.leaderboard.found_cells import CellEntry, FoundCells, read_cells
+from skillneurons.leaderboard.index import Index, digest_of
 from skillneurons.leaderboard.markdown import markdown_text
-from skillneurons.leaderboard.rows import Row, make_rows
-from skillneurons.leaderboard.settings import comparability
+from skillneurons.leaderboard.rows import Row, row_order
+from skillneurons.leaderboard.settings import comparability, parse_json, plain_json
+from skillneurons.leaderboard.sources import CellFile, Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
-from skillneurons.results import DamagedCell, Result, ResultsFolder, canonical_json, make_folder, write_atomic
+from skillneurons.results import canonical_json, make_folder, write_atomic
 
 FORMATS = ("md", "csv", "parquet")
+LONG = 1000  # rows; more are not printed to a terminal
 
 
 @dataclass(frozen=True)
@@ -32,55 +38,98 @@ class Board:
     ``accuracies`` has one entry per model and task. ``problems`` are for the person at the
     terminal (they name files by their path); ``left_out`` says the same without folders, for the
     page. ``notes`` name the tasks and metrics whose rows must not be compared. ``causes`` are, by (model, revision), the
-    lines about causes, and ``tested`` a short text of them.
+    lines about causes, and ``tested`` what they were made from, by bundle.
     """
 
-    rows: list[Row]
+    rendered: list[RenderedRow]
     accuracies: list[dict[str, Any]]
     problems: list[str]
     notes: list[str]
     left_out: list[str]
     causes: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
-    tested: str = ""
+    tested: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the table, in its order."""
+        return [one.row for one in self.rendered]
 
 
-def build_board(dirs: Sequence[Path | str]) -> Board:
-    """Read every cell under the runs folders; raise ResultsError where a folder is missing."""
-    cells: dict[str, Result] = {}
-    across: dict[str, dict[str, Any]] = {}
-    problems: list[str] = []
-    left_out: set[str] = set()
-    for folder in map(Path, dirs):
-        found = False
-        for path, loaded in _folder(folder).iter_cells():
-            found = True
-            reason = loaded.reason if isinstance(loaded, DamagedCell) else _add(cells, loaded)
-            if reason:
-                problems.append(f"{path} is left out: {reason}")
-                left_out.add(f"cells/{path.name}: {reason}")
-        if not found:
-            problems.append(f"{folder} holds no cells; run `skillneurons run -o {folder}` first")
-        for path in sorted(ResultsFolder(folder).across.glob("*.json")):
-            from skillneurons.across_file import read_across  # pydantic, only where there is such a file
+def build_board(dirs: Sequence[Path | str], index: Index | None = None) -> Board:
+    """Read every cell under the runs folders (paths, or URLs that fsspec knows).
 
-            one, reason = read_across(path)
-            if one is None:
-                problems.append(f"{path} is left out: {reason}")
-                left_out.add(f"across/{path.name}: {reason}")
-            else:
-                across[str(one["key"])] = one
-    kept = list(cells.values())
+    What ``index`` knows of an earlier build is not worked out again. Raise ResultsError where a folder is missing, where
+    none holds a cell, or where two files hold other results under the same key.
+    """
+    index = index or Index()
+    sources = [open_source(place) for place in dirs]
+    found = read_cells(sources, index)
+    across, damaged = _across(sources)
+    problems = [*found.problems, *(f"{file.place} is left out: {reason}" for file, reason in damaged)]
+    left_out = {f"cells/{name}: {reason}" for name, reason in found.damaged}
+    left_out |= {f"across/{file.name}: {reason}" for file, reason in damaged}
+    bundles = {name: _bundle(found, name, index) for name in sorted(found.bundles)}
+    models: dict[tuple[str, str], list[str]] = {}
+    for name in bundles:
+        model, revision, _, _ = json.loads(name)
+        models.setdefault((model, revision), []).append(name)
     causes = {}
-    for model in sorted({(cell.model["name"], cell.model["revision"] or "") for cell in kept}):
-        own = [cell for cell in kept if (cell.model["name"], cell.model["revision"] or "") == model]
+    for model, names in sorted(models.items()):
         # a comparison counts where all its cells are here: others were measured on what is now another cell
-        keys = {cell.key for cell in own}
+        keys = {file.key for name in names for file in found.bundles[name]}
         whole = [one for _, one in sorted(across.items()) if set(one["cells"]) <= keys]
         beside, apart = _widest(whole)
         left_out |= {f"across/{key}.json: another comparison, of as many cells or more, is shown" for key in apart}
-        causes[model] = causes_lines(own, beside)
-    rows, notes = make_rows(kept), comparability(kept)
-    return Board(rows, make_accuracies(kept), problems, notes, sorted(left_out), causes, causes_text(kept))
+        causes[model] = causes_lines([bundles[name].causes for name in names], beside)
+    rendered = sorted((row for bundle in bundles.values() for row in bundle.rows), key=lambda one: row_order(one.row))
+    notes = comparability(mark for bundle in bundles.values() for mark in bundle.marks)
+    tested = [bundle.causes for bundle in bundles.values()]
+    return Board(rendered, _accuracies(found, index), problems, notes, sorted(left_out), causes, tested)
+
+
+def _bundle(found: FoundCells, name: str, index: Index) -> Bundle:
+    files = found.bundles[name]
+    digest = digest_of([name, *sorted(file.digest for file in files)])
+    known = index.get("bundle", digest)
+    if known is None:
+        known = bundle_bytes(make_bundle([found.cell(file) for file in files]))
+        index.put("bundle", digest, known)
+    return parse_bundle(known)
+
+
+def _accuracies(found: FoundCells, index: Index) -> list[dict[str, Any]]:
+    """Return the accuracies, worked out by model and task: metrics of one prompt share them."""
+    tasks: dict[str, list[CellEntry]] = {}
+    for name, files in sorted(found.bundles.items()):
+        tasks.setdefault(plain_json(json.loads(name)[:3]), []).extend(files)
+    entries: list[dict[str, Any]] = []
+    for name, files in tasks.items():
+        digest = digest_of([name, *sorted(file.digest for file in files)])
+        known = index.get("accuracies", digest)
+        if known is None:
+            known = plain_json(make_accuracies([found.cell(file) for file in files]), in_order=True).encode()
+            index.put("accuracies", digest, known)
+        entries += parse_json(known)
+    return sorted(entries, key=accuracy_order)
+
+
+def _across(sources: Sequence[Source]) -> tuple[dict[str, dict[str, Any]], list[tuple[CellFile, str]]]:
+    """Return what the folders hold about several tasks, by key, and the files that cannot be read."""
+    read: dict[str, dict[str, Any]] = {}
+    damaged = []
+    for source in sources:
+        for file in source.files("across"):
+            from skillneurons.across_file import parse_across  # pydantic, only where there is such a file
+
+            try:
+                one, reason = parse_across(source.read(file))
+            except OSError as error:
+                one, reason = None, f"it cannot be read ({error.strerror or error})"
+            if one is None:
+                damaged.append((file, reason))
+            else:
+                read[str(one["key"])] = one
+    return read, damaged
 
 
 def _widest(across: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -104,32 +153,14 @@ def _widest(across: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], lis
     return shown, [one["key"] for one in across if one["key"] not in kept]
 
 
-def _folder(path: Path) -> ResultsFolder:
-    folder = ResultsFolder(path)
-    if not folder.cells.is_dir():
-        what = "it has no folder cells/" if path.is_dir() else "no such folder"
-        raise ResultsError(f"cannot read results from {path}: {what}; run `skillneurons run -o {path}` first")
-    return folder
-
-
-def _add(cells: dict[str, Result], cell: Result) -> str:
-    """Add a cell once; return why it cannot be added where another folder has other content for its key."""
-    known = cells.setdefault(cell.key, cell)
-    if canonical_json(known.to_json()) == canonical_json(cell.to_json()):
-        return ""
-    # The choice must not depend on the order of folders: the smaller text stays.
-    cells[cell.key] = min(known, cell, key=lambda one: canonical_json(one.to_json()))
-    return "several folders hold this key with different content; one of them is shown"
-
-
 def render(board: Board, name: str) -> bytes:
     """Return the bytes of one format: md, csv or parquet."""
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     if name == "md":
-        text = markdown_text(board.rows, board.accuracies, board.notes, board.left_out, board.causes)
+        text = markdown_text(board.rendered, board.accuracies, board.notes, board.left_out, board.causes)
         return text.encode("utf-8", "backslashreplace")
-    return csv_bytes(board.rows) if name == "csv" else parquet_bytes(board.rows)
+    return csv_bytes([one.csv for one in board.rendered]) if name == "csv" else parquet_bytes(board.rows)
 
 
 def write_board(board: Board, out: Path | str, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -166,5 +197,11 @@ def _diff(path: Path, committed: bytes, fresh: bytes) -> str:
 
 
 def board_text(board: Board, width: int | None = None) -> str:
-    """Return the most telling columns as text tables, one per model, then the notes."""
-    return "\n\n".join([terminal_text(board.rows, width), *([board.tested] if board.tested else []), *board.notes])
+    """Return the most telling columns as text tables, one per model, then the notes; of a long board, its size."""
+    if len(board.rendered) > LONG:
+        models = len({(row["model"], row["revision"]) for row in board.rows})
+        return "\n\n".join(
+            [f"{len(board.rendered)} rows of {models} models: too long to print, see the files", *board.notes]
+        )
+    tested = causes_text(board.tested)
+    return "\n\n".join([terminal_text(board.rows, width), *([tested] if tested else []), *board.notes])

@@ -11,22 +11,47 @@ from typing import Any
 
 from skillneurons.leaderboard.formats import one_line
 from skillneurons.leaderboard.rows import mean
-from skillneurons.leaderboard.settings import settings_of
-from skillneurons.results import Result, canonical_json
+from skillneurons.leaderboard.settings import settings_key
+from skillneurons.results import Result
 
 OUTCOMES = ("accuracy", "log_prob", "moved")
 VERDICTS = ("cause", "hinders", "correlate", "undecided")
 
 
-def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the Markdown lines about causes of one model; nothing where nothing was tested."""
+def causes_part(cells: Sequence[Result]) -> dict[str, Any]:
+    """Return what is told about causes for the cells of one model, task and metric, as plain JSON content."""
     tested = _tested(cells)
     if not tested:
+        return {}
+    steering = _steering_rows(tested)
+    return {
+        "doses": _dose_rows(tested),
+        "steering": [[list(alphas), row] for alphas, rows in steering.items() for row in rows],
+        "refused": _refused(tested),
+        "ways": _ways(cells),
+    }
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the rows of all parts, by task and column."""
+    told = [part for part in parts if part]
+    rows = {name: [row for part in told for row in part[name]] for name in ("doses", "steering")}
+    rows["doses"].sort(key=lambda row: row[:2])
+    rows["steering"].sort(key=lambda one: one[1][:2])
+    refused = sorted({line for part in told for line in part["refused"]})
+    return {**rows, "refused": refused, "ways": sorted({way for part in told for way in part["ways"]})}
+
+
+def causes_lines(parts: Sequence[Mapping[str, Any]], across: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the Markdown lines about causes of one model; nothing where nothing was tested."""
+    told = _joined(parts)
+    if not told["doses"]:
         return []
+    ways = "; ".join(told["ways"])
     lines = [
         "### Causes",
         "",
-        f"Neurons chosen on discovery are ablated ({_ways(cells)}) and measured on held-out examples, beside random sets of "
+        f"Neurons chosen on discovery are ablated ({ways}) and measured on held-out examples, beside random sets of "
         "as many neurons of the same layers and of like mean |activation|, no two alike. `accuracy`: what it loses; `log_prob`: nats that "
         "the right answer loses; `moved`: how far the column's values move, in their sd (an external label cannot move). "
         "Each with the mean of the random sets in brackets. `percentile` among them and the verdict are about one outcome: "
@@ -36,10 +61,12 @@ def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -
         "",
         *_table(
             ("task", "column", "K", *OUTCOMES, "percentile", "verdict (seeds)", "neurons one by one"),
-            _dose_rows(tested),
+            told["doses"],
         ),
     ]
-    steering = _steering_rows(tested)
+    steering: dict[tuple[float, ...], list[Sequence[str]]] = {}
+    for alphas, row in told["steering"]:
+        steering.setdefault(tuple(alphas), []).append(row)
     if steering:
         lines += [
             "",
@@ -49,18 +76,17 @@ def causes_lines(cells: Sequence[Result], across: Sequence[Mapping[str, Any]]) -
         for alphas, rows in steering.items():
             headers = ("task", "column", "follows", *(f"{a:+g}" for a in alphas), "trend (seeds)", "neutral text")
             lines += ["", *_table(headers, rows)]
-    refused = _refused(tested)
-    if refused:
-        lines += ["", "Not steered: " + "; ".join(refused) + "."]
+    if told["refused"]:
+        lines += ["", "Not steered: " + "; ".join(told["refused"]) + "."]
     for part in (_specificity, _interactions, _on_demand):
         lines += part(across)
     return [*lines, ""]
 
 
-def _ways(cells: Sequence[Result]) -> str:
+def _ways(cells: Sequence[Result]) -> list[str]:
     """Return how neurons were ablated: what was put in their place, and at which tokens."""
     parts = [cell.causal for cell in cells if cell.causal and cell.causal.get("mode")]
-    return "; ".join(sorted({f"{part['mode']}, at {part['positions']} tokens" for part in parts}))
+    return sorted({f"{part['mode']}, at {part['positions']} tokens" for part in parts})
 
 
 def _tested(cells: Sequence[Result]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
@@ -69,12 +95,12 @@ def _tested(cells: Sequence[Result]) -> dict[tuple[str, str], list[Mapping[str, 
     for cell in sorted(cells, key=lambda one: (one.task["name"], one.seed, one.key)):
         for column, figures in ((cell.causal or {}).get("columns") or {}).items():
             if figures.get("doses"):
-                settings = canonical_json(settings_of(cell))  # seeds of one row differ in nothing else
+                settings = settings_key(cell)  # seeds of one row differ in nothing else
                 found.setdefault((cell.task["name"], column, settings), []).append(figures)
     ways: dict[str, str] = {}
     for cell in cells:
         part = cell.causal or {}
-        ways[canonical_json(settings_of(cell))] = f"{part.get('mode')}, {part.get('positions')}"
+        ways[settings_key(cell)] = f"{part.get('mode')}, {part.get('positions')}"
     several = len({(task, column) for task, column, _ in found}) < len(found)
     return {
         (task, f"{column} ({ways[settings]}, {number})" if several else column): parts
@@ -294,14 +320,16 @@ def _number(value: float | None, decimals: int = 3) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def causes_text(cells: Sequence[Result]) -> str:
+def causes_text(parts: Sequence[Mapping[str, Any]]) -> str:
     """Return a short table for a terminal: the tested columns, their doses and verdicts."""
     from tabulate import tabulate
 
-    rows = [tuple(cell.strip("`") for cell in row[:8]) for row in _dose_rows(_tested(cells))]
+    told = _joined(parts)
+    ways = "; ".join(told["ways"])
+    rows = [tuple(cell.strip("`") for cell in row[:8]) for row in told["doses"]]
     if not rows:
         return ""
     headers = ("task", "column", "K", "accuracy lost", "nats lost", "moved, sd", "percentile", "verdict (seeds)")
-    return f"ablation ({_ways(cells)}), held out (random sets in brackets):\n\n" + tabulate(
+    return f"ablation ({ways}), held out (random sets in brackets):\n\n" + tabulate(
         rows, headers=headers, tablefmt="github", disable_numparse=True
     )

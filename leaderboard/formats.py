@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.rows import COLUMNS, Row
 
 _DECIMALS = {"causal_z": 2, "stability_chance": 4}
 _COUNTS = ("n_fwer", "n_fdr", "n_replicated")
 
 
-def csv_bytes(rows: Sequence[Row]) -> bytes:
-    """Return the table as CSV; floats as ``repr`` gives them, an empty number as nothing."""
+def csv_bytes(lines: Sequence[str]) -> bytes:
+    """Return the table as CSV from the lines of its rows."""
+    return "".join([_csv_line(COLUMNS), *lines]).encode()
+
+
+def csv_line(row: Row) -> str:
+    """Return a row as a line of CSV; floats as ``repr`` gives them, an empty number as nothing."""
+    return _csv_line([_exact(name, row[name]) for name in COLUMNS])
+
+
+def _csv_line(values: Iterable[str]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([_exact(name, row[name]) for name in COLUMNS])
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
 
 
 def parquet_bytes(rows: Sequence[Row]) -> bytes:
@@ -31,9 +38,8 @@ def parquet_bytes(rows: Sequence[Row]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
-    table = pa.table({name: [row[name] for row in rows] for name in COLUMNS}, schema=schema)
+    columns = [arrow_column([row[name] for row in rows], kind) for name, kind in COLUMNS.items()]
+    table = pa.Table.from_arrays(columns, names=list(COLUMNS))
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="none")
     return sink.getvalue()
@@ -66,8 +72,15 @@ def one_line(text: str) -> str:
     return "<br>".join(escaped.splitlines())
 
 
-def markdown_table(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the lines of a Markdown table, unpadded so that one number changes one line."""
+def markdown_parts(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a row of the page without its reason: what stands before it, and after."""
+    names = list(COLUMNS)
+    at = names.index("reason")
+    before, after = ([printed(name, row[name]) for name in part] for part in (names[:at], names[at + 1 :]))
+    return f"| {' | '.join(before)} | ", f" | {' | '.join(after)} |"
+
+
+def markdown_heads(names: Sequence[str]) -> list[str]:
+    """Return the first two lines of a Markdown table."""
     rule = ["---" if COLUMNS.get(name) is str else "---:" for name in names]
-    body = [[printed(name, row[name]) for name in names] for row in rows]
-    return [f"| {' | '.join(cells)} |" for cells in ([*names], rule, *body)]
+    return [f"| {' | '.join(cells)} |" for cells in (names, rule)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skillneurons.leaderboard.formats import markdown_table, one_line, printed
-from skillneurons.leaderboard.rows import COLUMNS, Row
+from skillneurons.leaderboard.bundles import RenderedRow
+from skillneurons.leaderboard.formats import markdown_heads, one_line, printed
+from skillneurons.leaderboard.rows import COLUMNS
 
 _HEADER = """\
 # Skill neurons: the leaderboard
@@ -50,7 +51,7 @@ How to read it:
 
 
 def markdown_text(
-    rows: Sequence[Row],
+    rows: Sequence[RenderedRow],
     accuracies: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
     left_out: Sequence[str],
@@ -58,15 +59,17 @@ def markdown_text(
 ) -> str:
     """Return ``board.md``; every reason stands once, below the table whose rows refer to it."""
     lines = _HEADER.splitlines()
-    models = sorted({(row["model"], row["revision"] or "") for row in rows})
-    for model, revision in models:
+    by_model: dict[tuple[str, str], list[RenderedRow]] = {}
+    for one in rows:
+        by_model.setdefault((one.row["model"], one.row["revision"] or ""), []).append(one)
+    for (model, revision), rows_of_it in sorted(by_model.items()):
         lines += ["", f"## {one_line(_title(model, revision))}", ""]
         own = [entry for entry in accuracies if (entry["model"], entry["revision"] or "") == (model, revision)]
         if own:
             lines += [*(line for entry in own for line in _accuracy_lines(entry)), ""]
         told = (causes or {}).get((model, revision), ())
         lines += [*told, "### All columns", ""] if told else []
-        lines += _section([row for row in rows if (row["model"], row["revision"] or "") == (model, revision)])
+        lines += _section(rows_of_it)
     if not rows:
         lines += ["", "No finished cells."]
     for title, listed in (("Not comparable", notes), ("Left out", left_out)):
@@ -79,13 +82,13 @@ def _title(model: str, revision: str) -> str:
     return f"{model} ({revision})" if revision else model
 
 
-def _section(rows: Sequence[Row]) -> list[str]:
+def _section(rows: Sequence[RenderedRow]) -> list[str]:
     numbers: dict[str, int] = {}
-    for row in rows:
-        if row["reason"]:
-            numbers.setdefault(row["reason"], len(numbers) + 1)
-    noted = [{**row, "reason": f"note {numbers[row['reason']]}" if row["reason"] else None} for row in rows]
-    lines = markdown_table(list(COLUMNS), noted)
+    lines = markdown_heads(list(COLUMNS))
+    for one in rows:
+        reason = one.row["reason"]
+        note = f"note {numbers.setdefault(reason, len(numbers) + 1)}" if reason else ""
+        lines.append(f"{one.before}{note}{one.after}")
     if numbers:
         lines += ["", "Notes:", "", *(f"{number}. {one_line(reason)}" for reason, number in numbers.items())]
     return lines

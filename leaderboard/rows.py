@@ -17,8 +17,8 @@ from typing import Any
 
 from skillneurons.leaderboard.reasons import CAUSAL, INTERVALS, MEASURED, NULL, SPREAD, empty_numbers
 from skillneurons.leaderboard.seeds import chance_overlap, interval_of_mean, overlap, sd
-from skillneurons.leaderboard.settings import differences, settings_of
-from skillneurons.results import Result, canonical_json
+from skillneurons.leaderboard.settings import differences, plain_json, settings_key, settings_of
+from skillneurons.results import Result
 
 Row = dict[str, Any]
 IDENTITY = ("model", "revision", "task", "metric", "column", "position", "site", "statistic")
@@ -54,9 +54,9 @@ def make_rows(cells: Iterable[Result]) -> list[Row]:
     """Return the rows in their order: model, task, metric, column, then key."""
     visible: dict[str, dict[str, list[_Part]]] = {}
     for cell in sorted(cells, key=lambda cell: cell.key):
-        settings = canonical_json(settings_of(cell))
+        settings = settings_key(cell)
         for part in _parts(cell):
-            variants = visible.setdefault(canonical_json(_identity(part)), {})
+            variants = visible.setdefault(plain_json(_identity(part)), {})
             variants.setdefault(settings, []).append(part)
     rows = []
     for variants in visible.values():
@@ -64,7 +64,12 @@ def make_rows(cells: Iterable[Result]) -> list[Row]:
         apart = differences([settings_of(group[0].cell) for group in groups])
         for group, difference in zip(groups, apart, strict=True):
             rows += [_row(part, reason) for part, reason in _one_per_seed(group, difference)]
-    return sorted(rows, key=lambda row: [str(row[name] or "") for name in (*IDENTITY, "keys")])
+    return sorted(rows, key=row_order)
+
+
+def row_order(row: Row) -> list[str]:
+    """Return what the rows of the table are sorted by."""
+    return [str(row[name] or "") for name in (*IDENTITY, "keys")]
 
 
 def _parts(cell: Result) -> list[_Part]:

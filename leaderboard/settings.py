@@ -7,7 +7,8 @@ settings, each makes a row of its own, and ``differences`` says what sets it apa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from skillneurons.results import Result, canonical_json
@@ -35,12 +36,44 @@ def _model(cell: Result) -> dict[str, Any]:
     return {name: value for name, value in cell.model.items() if name != "architecture"}
 
 
+def settings_key(cell: Result) -> str:
+    """Return the text of ``settings_of``: cells of one row have the same."""
+    return getattr(cell, "settings", "") or plain_json(settings_of(cell))
+
+
+def prompt_settings_key(cell: Result) -> str:
+    """Return the text of ``prompt_settings_of``: cells of one entry of accuracies have the same."""
+    return getattr(cell, "prompt_settings", "") or plain_json(prompt_settings_of(cell))
+
+
+def plain_json(value: object, *, in_order: bool = False) -> str:
+    """Return one text for plain JSON content: names sorted, or in the order they have."""
+    import orjson
+
+    try:
+        return orjson.dumps(value, option=0 if in_order else orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:  # half a surrogate pair, which JSON can carry and UTF-8 cannot
+        return json.dumps(value, sort_keys=not in_order, separators=(",", ":"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the content of a text that ``plain_json`` gave."""
+    import orjson
+
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
+
+
 def differences(variants: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return for each of several settings what sets it apart, as ``task.version=2, prompt.steps=50``.
 
     A setting is named by its dotted path (those of the config without ``config.``); hashes are
     cut to 8 characters. One variant alone differs in nothing: ``""``.
     """
+    if len(variants) == 1:
+        return [""]
     flat = [dict(_flatten(variant)) for variant in variants]
     paths = sorted({path for variant in flat for path in variant})
     apart = [path for path in paths if len({variant.get(path) for variant in flat}) > 1]
@@ -59,26 +92,33 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, canonical_json(value)
 
 
-def comparability(cells: Sequence[Result]) -> list[str]:
+def marks_of(cells: Iterable[Result]) -> list[list[str | None]]:
+    """Return which versions and hashes of tasks and metrics cells have: (section, name, version, source, data), sorted."""
+    found = set()
+    for cell in cells:
+        task, metric = cell.task, cell.metric
+        found.add(("task", task["name"], task["version"], task.get("source_hash"), task.get("data_hash")))
+        found.add(("metric", metric["name"], metric["version"], metric.get("source_hash"), None))
+    return sorted((list(mark) for mark in found), key=plain_json)
+
+
+def comparability(marks: Iterable[Sequence[str | None]]) -> list[str]:
     """Return one line for every task and metric whose rows must not be compared with each other."""
+    named: dict[tuple[str, str], set[tuple[str, str | None, str | None]]] = {}
+    for section, name, version, source, data in marks:
+        named.setdefault((str(section), str(name)), set()).add((str(version), source, data))
     notes = []
-    for section, marks in (("task", ("source_hash", "data_hash")), ("metric", ("source_hash",))):
-        named: dict[str, list[Mapping[str, Any]]] = {}
-        for cell in cells:
-            about = cell.task if section == "task" else cell.metric
-            named.setdefault(about["name"], []).append(about)
-        for name, group in sorted(named.items()):
-            versions = sorted({about["version"] for about in group}, key=lambda text: (len(text), text))
-            if len(versions) > 1:
-                listed = f"{', '.join(versions[:-1])} and {versions[-1]}"
-                notes.append(f"{name} appears in versions {listed}: rows are not comparable")
-            for version in versions:
-                for mark in marks:
-                    known = {about.get(mark) for about in group if about["version"] == version} - {None}
-                    if len(known) > 1:
-                        what = mark.removesuffix("_hash")
-                        notes.append(
-                            f"{name} version {version} appears with {len(known)} different {what} hashes: "
-                            "rows are not comparable"
-                        )
+    for (_, name), group in sorted(named.items(), key=lambda one: (one[0][0] != "task", one[0][1])):
+        versions = sorted({version for version, _, _ in group}, key=lambda text: (len(text), text))
+        if len(versions) > 1:
+            listed = f"{', '.join(versions[:-1])} and {versions[-1]}"
+            notes.append(f"{name} appears in versions {listed}: rows are not comparable")
+        for version in versions:
+            for place, what in ((1, "source"), (2, "data")):
+                known = {mark[place] for mark in group if mark[0] == version} - {None}
+                if len(known) > 1:
+                    notes.append(
+                        f"{name} version {version} appears with {len(known)} different {what} hashes: "
+                        "rows are not comparable"
+                    )
     return notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -409,12 +410,24 @@ def test_a_missing_folder_names_the_remedy(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_without_cells_is_a_problem(tmp_path: Path) -> None:
+def test_a_folder_without_cells_is_a_problem_and_no_cells_at_all_an_error(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    ResultsFolder(empty).prepare()
+    told = f"{empty} holds no cells; run `skillneurons run -o {empty}` first"
+    board = build_board([save(tmp_path / "runs", [cell("a0")]), empty])
+    assert board.problems == [told] and [row["keys"] for row in board.rows] == ["a0"]
+    with pytest.raises(ResultsError) as caught:
+        build_board([empty])
+    assert str(caught.value) == told
+
+
+def test_a_board_of_damaged_cells_alone_names_them(tmp_path: Path) -> None:
     ResultsFolder(tmp_path).prepare()
+    (tmp_path / "cells" / "b0.json").write_text("{}")
     board = build_board([tmp_path])
-    assert board.problems == [f"{tmp_path} holds no cells; run `skillneurons run -o {tmp_path}` first"]
-    assert board_text(board) == "no finished cells"
-    assert write_board(board, tmp_path / "out")[0].read_text().endswith("\n\nNo finished cells.\n")
+    assert board_text(board) == "no finished cells" and len(board.problems) == 1
+    page = write_board(board, tmp_path / "out")[0].read_text()
+    assert "\n\nNo finished cells.\n" in page and "cells/b0.json: schema_version None is not 1" in page
 
 
 def test_a_damaged_cell_is_named_and_the_others_go_on(tmp_path: Path) -> None:
@@ -432,15 +445,15 @@ def test_one_key_in_two_folders(tmp_path: Path) -> None:
     same = [save(tmp_path / name, [cell("a0")]) for name in ("one", "two")]
     assert build_board(same).problems == []
     other = save(tmp_path / "three", [cell("a0", seed=7)])
-    boards = [build_board(order) for order in ([same[0], other], [other, same[0]])]
-    assert [board.problems for board in boards] == [
-        [
-            f"{folder}/cells/a0.json is left out: "
-            "several folders hold this key with different content; one of them is shown"
-        ]
-        for folder in (other, same[0])
-    ]
-    assert boards[0].rows == boards[1].rows
+    for one, two in ((same[0], other), (other, same[0])):
+        with pytest.raises(ResultsError) as caught:
+            build_board([one, two])
+        assert str(caught.value) == (
+            f"{one}/cells/a0.json and {two}/cells/a0.json hold the same key with different content, so one of them is not "
+            "what its key says; remove the wrong one (`skillneurons run` in an empty folder tells which)"
+        )
+    (same[1] / "cells" / "a0.json").write_text(json.dumps(cell("a0").to_json()))  # the same, written otherwise
+    assert build_board(same).problems == []
 
 
 def test_check_is_silent_when_fresh_and_shows_the_difference(tmp_path: Path) -> None:

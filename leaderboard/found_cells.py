@@ -1,0 +1,111 @@
+"""The cells of one or many run folders: which files there are, what each holds, and which cannot be shown."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skillneurons.errors import ResultsError
+from skillneurons.leaderboard.bundles import bundle_name
+from skillneurons.leaderboard.cells import BoardCell, PackedCell, Packer
+from skillneurons.leaderboard.index import Index
+from skillneurons.leaderboard.settings import plain_json
+from skillneurons.leaderboard.sources import CellFile, Source
+from skillneurons.results import DamagedCell, Result, parse_cell
+
+_DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class CellEntry:
+    """One cell file that is on the board: its key, the hash of its bytes, and its bundle."""
+
+    source: Source
+    file: CellFile
+    key: str
+    digest: str
+    bundle: str
+
+
+@dataclass
+class FoundCells:
+    """The cells by bundle, the files that are left out, and what must be said at the terminal."""
+
+    bundles: dict[str, list[CellEntry]] = field(default_factory=dict)
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    _cells: dict[str, PackedCell] = field(default_factory=dict)
+    _packer: Packer = field(default_factory=Packer)
+
+    def cell(self, entry: CellEntry) -> BoardCell:
+        """Return the cell of a file, read again where the index spared its reading."""
+        if entry.digest not in self._cells:
+            loaded = parse_cell(Path(entry.file.name), entry.source.read(entry.file))
+            if isinstance(loaded, DamagedCell):
+                raise ResultsError(f"{entry.file.place} changed while the board was built; build it again")
+            self.keep(entry.digest, loaded)
+        return self._cells[entry.digest].unpack()
+
+    def keep(self, digest: str, cell: Result) -> None:
+        """Keep what the board needs of a cell."""
+        self._cells[digest] = self._packer.pack(cell)
+
+
+def read_cells(sources: Sequence[Source], index: Index) -> FoundCells:
+    """Return the cells of the folders; raise ResultsError where there is none, or one key has several contents."""
+    found = FoundCells()
+    by_key: dict[str, CellEntry] = {}
+    for source in sources:
+        files = source.files("cells")
+        if not files:
+            found.problems.append(f"{source.place} holds no cells; run `skillneurons run -o {source.place}` first")
+        for file in files:
+            entry, reason = _entry(source, file, index, found)
+            if entry is None:
+                found.problems.append(f"{file.place} is left out: {reason}")
+                found.damaged.append((file.name, reason))
+                continue
+            known = by_key.setdefault(entry.key, entry)
+            if known.digest != entry.digest:
+                _refuse_other_content(known, entry)
+    if not by_key and not found.damaged:
+        raise ResultsError("; ".join(found.problems) or "no run folder was given")
+    for _, entry in sorted(by_key.items()):
+        found.bundles.setdefault(entry.bundle, []).append(entry)
+    return found
+
+
+def _entry(source: Source, file: CellFile, index: Index, found: FoundCells) -> tuple[CellEntry | None, str]:
+    """Return what a file holds, or None and why it is left out."""
+    known = index.known(file.place, file.stamp)
+    if known is None:
+        try:
+            data = source.read(file)
+        except OSError as error:
+            return None, f"it cannot be read ({error.strerror or error})"
+        digest = hashlib.sha256(data).hexdigest()
+        loaded = parse_cell(Path(file.name), data)
+        if isinstance(loaded, DamagedCell):
+            known = f"{_DAMAGED} {loaded.reason}"
+        else:
+            found.keep(digest, loaded)
+            known = f"{digest} {loaded.key} {bundle_name(loaded)}"
+        index.remember(file.place, file.stamp, known)
+    first, _, rest = known.partition(" ")
+    if first == _DAMAGED:
+        return None, rest
+    key, _, bundle = rest.partition(" ")
+    return CellEntry(source, file, key, first, bundle), ""
+
+
+def _refuse_other_content(one: CellEntry, other: CellEntry) -> None:
+    """Raise ResultsError where two files of one key hold other results; the same results may be written otherwise."""
+    parsed = [parse_cell(Path(entry.file.name), entry.source.read(entry.file)) for entry in (one, other)]
+    texts = {plain_json(cell.to_json()) if isinstance(cell, Result) else cell.reason for cell in parsed}
+    if len(texts) > 1:
+        raise ResultsError(
+            f"{one.file.place} and {other.file.place} hold the same key with different content, so one of them is not what "
+            "its key says; remove the wrong one (`skillneurons run` in an empty folder tells which)"
+        )

@@ -1,0 +1,113 @@
+"""What earlier builds of a board worked out, in one Parquet file, keyed by the hashes of the files it came from.
+
+An entry is (kind, digest, value): nothing in it can go stale, because whatever it was made from is in its digest, the
+program included. A file whose stamp has not changed is not read again to know its hash, unless the build is a check.
+An index that cannot be read is made anew; it is never needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import skillneurons.results
+from skillneurons.leaderboard.arrow import arrow_column
+from skillneurons.results import write_atomic
+
+NAME = ".board-index.parquet"
+_UNSURE_NS = 2_000_000_000  # a file as young as this may change again without a new time stamp
+_FILE = "file"
+_COLUMNS = ("program", "kind", "digest", "value")
+
+
+class Index:
+    """The entries of the last build, and those that this build used."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._old: dict[tuple[str, str], bytes] = {}
+        self._new: dict[tuple[str, str], bytes] = {}
+        if path is not None:
+            self._old = _read(path)
+
+    def get(self, kind: str, digest: str) -> bytes | None:
+        """Return a value and keep it for the next build; None where it must be made."""
+        value = self._old.get((kind, digest))
+        if value is not None:
+            self._new[kind, digest] = value
+        return value
+
+    def put(self, kind: str, digest: str, value: bytes) -> None:
+        """Add a value."""
+        self._new[kind, digest] = value
+
+    def known(self, place: str, stamp: str) -> str | None:
+        """Return what is remembered about a file that still has this stamp."""
+        value = self.get(_FILE, place)
+        known, _, rest = (value or b"").decode("utf-8", "surrogatepass").partition("\n")
+        return rest if value is not None and stamp and known == stamp else None
+
+    def remember(self, place: str, stamp: str, about: str) -> None:
+        """Remember one file; a local stamp ends with the time of its last change in ns."""
+        last = stamp.rpartition(" ")[2]
+        if last.isdecimal() and time.time_ns() - int(last) < _UNSURE_NS:
+            stamp = "?"
+        self.put(_FILE, place, f"{stamp}\n{about}".encode("utf-8", "surrogatepass"))
+
+    def save(self) -> None:
+        """Write what this build used, where it differs from what is there; raise ResultsError where that fails."""
+        if self._path is None or self._new == self._old:
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds, digests = zip(*self._new, strict=True) if self._new else ((), ())
+        encoded = [one.encode("utf-8", "surrogatepass") for one in digests]
+        columns = [
+            arrow_column([program()] * len(kinds), str),
+            arrow_column(kinds, str),
+            arrow_column(encoded, bytes),
+            arrow_column(list(self._new.values()), bytes),
+        ]
+        table = pa.Table.from_arrays(columns, names=list(_COLUMNS))
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="lz4", use_dictionary=["program", "kind"])
+        write_atomic(self._path, sink.getvalue())
+
+
+def _read(path: Path) -> dict[tuple[str, str], bytes]:
+    if not path.is_file():
+        return {}
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=list(_COLUMNS))
+        columns = [table.column(name).to_pylist() for name in _COLUMNS]
+        return {
+            (kind, digest.decode("utf-8", "surrogatepass")): value
+            for made_by, kind, digest, value in zip(*columns, strict=True)
+            if made_by == program()
+        }
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # damaged, or not an index: everything is worked out again
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """Return the hash of several texts, in their order."""
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@cache
+def program() -> str:
+    """Return the hash of the source that makes a board out of cells: another one makes another board."""
+    here, harness = Path(__file__).parent, Path(skillneurons.results.__file__).parent
+    read = [harness / name for name in ("results.py", "cell_form.py", "across_file.py", "types.py")]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in [*sorted(here.glob("*.py")), *read])).hexdigest()[
+        :16
+    ]

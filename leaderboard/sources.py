@@ -1,0 +1,132 @@
+"""Where the board reads its cells: run folders on disk, or any URL that fsspec knows.
+
+A file's *stamp* changes when the file does (size and time on disk; what the store gives, else size and time, elsewhere).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from skillneurons.errors import ResultsError
+
+URL = "://"
+
+
+@dataclass(frozen=True, slots=True)
+class CellFile:
+    """One file of a source: its ``name`` in the folder, ``place`` to show and to remember it by, and its stamp."""
+
+    name: str
+    place: str
+    stamp: str
+
+
+class Source(Protocol):
+    """A run folder that is only read."""
+
+    @property
+    def place(self) -> str: ...
+
+    def files(self, folder: str) -> list[CellFile]:
+        """Return the JSON files of ``cells`` or ``across``, sorted by name, without run records."""
+        ...
+
+    def read(self, file: CellFile) -> bytes:
+        """Return a file's bytes; raise OSError where it cannot be read."""
+        ...
+
+
+def open_source(place: str | Path) -> Source:
+    """Return the run folder at a path or URL; raise ResultsError where there is none, or no cells folder."""
+    if URL in str(place):
+        return RemoteFolder(str(place))
+    return LocalFolder(Path(place))
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A run folder on disk."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        if not (self.root / "cells").is_dir():
+            raise _no_results(str(self.root), self.root.is_dir())
+
+    @property
+    def place(self) -> str:
+        """The folder as it was given."""
+        return str(self.root)
+
+    def files(self, folder: str) -> list[CellFile]:
+        """Return the JSON files of ``cells`` or ``across``; none where there is no such folder."""
+        path = self.root / folder
+        if not path.is_dir():
+            return []
+        found = []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if _is_result(entry.name):
+                    about = entry.stat()
+                    place = os.path.join(path, entry.name)  # noqa: PTH118 - ten thousand times, and pathlib is slow
+                    found.append(CellFile(entry.name, place, f"{about.st_size} {about.st_mtime_ns}"))
+        return sorted(found, key=lambda one: one.name)
+
+    def read(self, file: CellFile) -> bytes:
+        """Return a file's bytes."""
+        with open(file.place, "rb") as opened:  # noqa: PTH123 - see above
+            return opened.read()
+
+
+class RemoteFolder:
+    """A run folder at a URL: ``s3://bucket/run``, ``memory://run``, whatever fsspec has a driver for."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self.place = url.rstrip("/")
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(self.place)
+            there = self._system.isdir(f"{self._root}/cells")
+            known = there or self._system.exists(self._root)
+        except ImportError as error:
+            raise ResultsError(f"cannot read results from {url}: {error}") from error
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"cannot read results from {url}: {error}; check the address and your access") from error
+        if not there:
+            raise _no_results(url, known)
+
+    def files(self, folder: str) -> list[CellFile]:
+        """Return the JSON files of ``cells`` or ``across``; none where there is no such folder."""
+        try:
+            entries: Sequence[dict[str, Any]] = self._system.ls(f"{self._root}/{folder}", detail=True, refresh=True)
+        except FileNotFoundError:
+            return []
+        found = []
+        for entry in entries:
+            name = str(entry["name"]).rsplit("/", 1)[-1]
+            if entry["type"] == "file" and _is_result(name):
+                marks = [
+                    str(entry.get(one) or "")
+                    for one in ("size", "ETag", "etag", "md5", "mtime", "LastModified", "created")
+                ]
+                found.append(CellFile(name, f"{self.place}/{folder}/{name}", " ".join(marks)))
+        return sorted(found, key=lambda one: one.name)
+
+    def read(self, file: CellFile) -> bytes:
+        """Return a file's bytes."""
+        data: bytes = self._system.cat_file(f"{self._root}/{file.place.removeprefix(self.place).lstrip('/')}")
+        return data
+
+
+def _is_result(name: str) -> bool:
+    return name.endswith(".json") and not name.endswith(".run.json") and not name.startswith(".")
+
+
+def _no_results(place: str, there: bool) -> ResultsError:
+    what = "it has no folder cells/" if there else "no such folder"
+    return ResultsError(f"cannot read results from {place}: {what}; run `skillneurons run -o {place}` first")
