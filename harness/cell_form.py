@@ -99,6 +99,8 @@ def _check_column(column: Mapping[str, Any], place: str) -> None:
     for neuron in _expect({"top": [], **column}, "top", list, place=place):
         if not isinstance(neuron, Mapping):
             raise ResultsError(f"{place}.top holds {neuron!r}, not a neuron")
+        if type(neuron.get("layer")) is int and type(neuron.get("neuron")) is int:
+            continue  # twenty a column, in every cell of a board
         _expect(neuron, "layer", int, place=f"{place}.top")
         _expect(neuron, "neuron", int, place=f"{place}.top")
 
@@ -125,12 +127,9 @@ def _expect(data: Mapping[str, Any], name: str, *kinds: type, place: str = "") -
 def _numbers(data: Mapping[str, Any], names: Iterable[str], place: str) -> None:
     for name in names:
         value = data.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float | None) or not _finite(value):
-            raise ResultsError(f"{place}.{name} is {value!r}, not a number")
-
-
-def _finite(value: float | None) -> bool:
-    return value is None or math.isfinite(value)
+        if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
+            continue
+        raise ResultsError(f"{place}.{name} is {value!r}, not a number")
 
 
 def _one_of(value: str, known: tuple[str, ...], place: str) -> None:

@@ -7,8 +7,10 @@ left out; the others go on.
 from __future__ import annotations
 
 import difflib
+import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from skillneurons.leaderboard.found_cells import CellEntry, FoundCells, read_cel
 from skillneurons.leaderboard.index import Index, digest_of
 from skillneurons.leaderboard.markdown import markdown_text
 from skillneurons.leaderboard.rows import Row, row_order
-from skillneurons.leaderboard.settings import comparability, parse_json, plain_json
+from skillneurons.leaderboard.settings import comparability, parse_json, plain_bytes, plain_json
 from skillneurons.leaderboard.sources import CellFile, Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
 from skillneurons.results import canonical_json, make_folder, write_atomic
@@ -61,7 +63,23 @@ def build_board(dirs: Sequence[Path | str], index: Index | None = None) -> Board
     What ``index`` knows of an earlier build is not worked out again. Raise ResultsError where a folder is missing, where
     none holds a cell, or where two files hold other results under the same key.
     """
-    index = index or Index()
+    with _no_collector():
+        return _build(dirs, index or Index())
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Keep the collector of cycles still: plain data has none, and it would walk through ten thousand cells again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _build(dirs: Sequence[Path | str], index: Index) -> Board:
     sources = [open_source(place) for place in dirs]
     found = read_cells(sources, index)
     across, damaged = _across(sources)
@@ -107,7 +125,7 @@ def _accuracies(found: FoundCells, index: Index) -> list[dict[str, Any]]:
         digest = digest_of([name, *sorted(file.digest for file in files)])
         known = index.get("accuracies", digest)
         if known is None:
-            known = plain_json(make_accuracies([found.cell(file) for file in files]), in_order=True).encode()
+            known = plain_bytes(make_accuracies([found.cell(file, columns=False) for file in files]))
             index.put("accuracies", digest, known)
         entries += parse_json(known)
     return sorted(entries, key=accuracy_order)

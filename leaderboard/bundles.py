@@ -52,7 +52,7 @@ def bundle_bytes(bundle: Bundle) -> bytes:
     """Return a bundle as JSON."""
     rows = [[one.row, one.csv, one.before, one.after] for one in bundle.rows]
     content = {"rows": rows, "causes": bundle.causes, "marks": bundle.marks}
-    return settings.plain_json(content, in_order=True).encode()
+    return settings.plain_bytes(content)
 
 
 def parse_bundle(data: bytes) -> Bundle:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from skillneurons.leaderboard.settings import parse_json, plain_json, prompt_settings_of, settings_of
+from skillneurons.leaderboard.settings import parse_json, plain_bytes, plain_json, prompt_settings_of, settings_of
 from skillneurons.results import Result
 
 _TOP = 10
 _REPEATED = ("model", "task", "metric", "config", "n")
+_UNMEASURED: Mapping[str, Any] = {"columns": {}, "causal": None}
+_OWN = tuple(one.name for one in fields(Result) if one.name not in (*_REPEATED, *_UNMEASURED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +37,19 @@ class PackedCell:
 
     shared: dict[str, Any]
     own: bytes
+    measured: bytes
 
-    def unpack(self) -> BoardCell:
-        """Return the cell."""
-        return BoardCell(**self.shared, **parse_json(self.own))
+    def unpack(self, *, columns: bool = True) -> BoardCell:
+        """Return the cell, with or without its columns and its causal part."""
+        measured = parse_json(self.measured) if columns else _UNMEASURED
+        return BoardCell(**self.shared, **parse_json(self.own), **measured)
 
 
 class Packer:
     """Packs Results; equal parts of several become one object."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Any] = {}
+        self._known: dict[bytes, Any] = {}
         self._together: dict[tuple[int, ...], dict[str, Any]] = {}
 
     def pack(self, result: Result) -> PackedCell:
@@ -55,14 +59,16 @@ class Packer:
         if together not in self._together:
             texts = {"settings": settings_of(result), "prompt_settings": prompt_settings_of(result)}
             self._together[together] = {**parts, **{name: plain_json(value) for name, value in texts.items()}}
-        own = {one.name: getattr(result, one.name) for one in fields(Result) if one.name not in _REPEATED}
-        top = int(result.config.get("attribution", {}).get("top_k", _TOP))
-        own["columns"] = {name: _column(column, top) for name, column in result.columns.items()}
+        own = {name: getattr(result, name) for name in _OWN}
         own["scores"] = [score for score in result.scores if not score.get("detail")]
-        return PackedCell(self._together[together], plain_json(own, in_order=True).encode())
+        top = int(result.config.get("attribution", {}).get("top_k", _TOP))
+        columns = {name: _column(column, top) for name, column in result.columns.items()}
+        packed = (plain_bytes(part) for part in (own, {"columns": columns, "causal": result.causal}))
+        return PackedCell(self._together[together], *packed)
 
     def _one(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self._known.setdefault(plain_json(value, in_order=True), value)
+        known: Mapping[str, Any] = self._known.setdefault(plain_bytes(value), value)
+        return known
 
 
 def _column(column: Mapping[str, Any], top: int) -> Mapping[str, Any]:

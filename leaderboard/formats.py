@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.rows import COLUMNS, Row
 
 _DECIMALS = {"causal_z": 2, "stability_chance": 4}
+_SPECIAL = re.compile("[\\\\|<\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # what one_line escapes, and every line end
 _COUNTS = ("n_fwer", "n_fdr", "n_replicated")
 
 
@@ -68,6 +70,8 @@ def printed(name: str, value: Any) -> str:
 
 def one_line(text: str) -> str:
     """Escape what would break a Markdown table: backslashes, pipes, tags and line ends."""
+    if not _SPECIAL.search(text):
+        return text
     escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return "<br>".join(escaped.splitlines())
 

@@ -39,14 +39,14 @@ class FoundCells:
     _cells: dict[str, PackedCell] = field(default_factory=dict)
     _packer: Packer = field(default_factory=Packer)
 
-    def cell(self, entry: CellEntry) -> BoardCell:
-        """Return the cell of a file, read again where the index spared its reading."""
+    def cell(self, entry: CellEntry, *, columns: bool = True) -> BoardCell:
+        """Return the cell of a file, read again where the index spared its reading; on request without its columns."""
         if entry.digest not in self._cells:
             loaded = parse_cell(Path(entry.file.name), entry.source.read(entry.file))
             if isinstance(loaded, DamagedCell):
                 raise ResultsError(f"{entry.file.place} changed while the board was built; build it again")
             self.keep(entry.digest, loaded)
-        return self._cells[entry.digest].unpack()
+        return self._cells[entry.digest].unpack(columns=columns)
 
     def keep(self, digest: str, cell: Result) -> None:
         """Keep what the board needs of a cell."""

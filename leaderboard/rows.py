@@ -111,6 +111,7 @@ def _one_per_seed(group: list[_Part], difference: str) -> list[tuple[list[_Part]
 
 def _row(group: list[_Part], variant: str) -> Row:
     ok = [part for part in group if part.status == "ok"]
+    measured = [part.figures for part in ok]
     statuses = {part.status for part in group}
     cells = [part.cell for part in group]
     row: Row = {**dict.fromkeys(COLUMNS), **_identity(group[0])}
@@ -122,7 +123,7 @@ def _row(group: list[_Part], variant: str) -> Row:
     for name in ("untuned", "tuned"):
         row[f"accuracy_{name}"] = mean(cell.accuracy.get(name) for cell in cells if cell.status == "ok")
     for name in (*_FIGURES, *CAUSAL):
-        row[name] = mean(part.figures.get(name) for part in ok)
+        row[name] = mean([figures.get(name) for figures in measured])
     told = {}
     if len(ok) > 1:  # the mean of the seeds' intervals is no interval: the resamples they share give one
         low, high, told["interval"] = interval_of_mean(
@@ -189,9 +190,9 @@ def _reasons(row: Row, group: Sequence[_Part], variant: str, told_of_row: Mappin
 
 def _incomplete(figures: Sequence[dict[str, Any]]) -> list[str]:
     """Return one line for every figure that only some of the seeds have."""
-    counts = {name: sum(one.get(name) is not None for one in figures) for name in (*_FIGURES, *CAUSAL)}
     lines = []
-    for name, n in counts.items():
+    for name in (*_FIGURES, *CAUSAL):
+        n = len(figures) - [one.get(name) for one in figures].count(None)
         if 0 < n < len(figures):
             kind = next((kind for kind, names in _KINDS.items() if name in names), "")
             why = sorted({one.get(f"{kind}_reason") or "" for one in figures if one.get(name) is None} - {""})
@@ -208,7 +209,7 @@ def _bad(part: _Part) -> str:
 
 def mean(values: Iterable[float | None]) -> float | None:
     """Return the mean of the values that are not None, None where there is none."""
-    present = [float(value) for value in values if value is not None]
+    present = [value for value in values if value is not None]
     return math.fsum(present) / len(present) if present else None
 
 

@@ -46,14 +46,24 @@ def prompt_settings_key(cell: Result) -> str:
     return getattr(cell, "prompt_settings", "") or plain_json(prompt_settings_of(cell))
 
 
-def plain_json(value: object, *, in_order: bool = False) -> str:
-    """Return one text for plain JSON content: names sorted, or in the order they have."""
+def plain_json(value: object) -> str:
+    """Return one text for plain JSON content, names sorted."""
     import orjson
 
     try:
-        return orjson.dumps(value, option=0 if in_order else orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except orjson.JSONEncodeError:  # half a surrogate pair, which JSON can carry and UTF-8 cannot
-        return json.dumps(value, sort_keys=not in_order, separators=(",", ":"))
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def plain_bytes(value: object) -> bytes:
+    """Return plain JSON content as bytes, names in the order they have."""
+    import orjson
+
+    try:
+        return bytes(memoryview(orjson.dumps(value)))  # a copy: the original keeps a buffer several times its length
+    except orjson.JSONEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -86,7 +86,7 @@ class RemoteFolder:
     """A run folder at a URL: ``s3://bucket/run``, ``memory://run``, whatever fsspec has a driver for."""
 
     def __init__(self, url: str) -> None:
-        import fsspec
+        import fsspec  # type: ignore[import-untyped]
 
         self.place = url.rstrip("/")
         try:
