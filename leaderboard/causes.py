@@ -25,8 +25,8 @@ def causes_part(cells: Sequence[Result]) -> dict[str, Any]:
         return {}
     steering = _steering_rows(tested)
     return {
-        "doses": _dose_rows(tested),
-        "steering": [[list(alphas), row] for alphas, rows in steering.items() for row in rows],
+        "doses": [[*row[:2], _line(row), row] for row in _dose_rows(tested)],
+        "steering": [[*row[:2], _line(row), list(alphas)] for alphas, rows in steering.items() for row in rows],
         "refused": _refused(tested),
         "ways": _ways(cells),
     }
@@ -36,8 +36,8 @@ def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the rows of all parts, by task and column."""
     told = [part for part in parts if part]
     rows = {name: [row for part in told for row in part[name]] for name in ("doses", "steering")}
-    rows["doses"].sort(key=lambda row: row[:2])
-    rows["steering"].sort(key=lambda one: one[1][:2])
+    for listed in rows.values():
+        listed.sort(key=lambda one: one[:2])
     refused = sorted({line for part in told for line in part["refused"]})
     return {**rows, "refused": refused, "ways": sorted({way for part in told for way in part["ways"]})}
 
@@ -61,21 +61,21 @@ def causes_lines(parts: Sequence[Mapping[str, Any]], across: Sequence[Mapping[st
         "",
         *_table(
             ("task", "column", "K", *OUTCOMES, "percentile", "verdict (seeds)", "neurons one by one"),
-            told["doses"],
         ),
+        *(line for _, _, line, _ in told["doses"]),
     ]
-    steering: dict[tuple[float, ...], list[Sequence[str]]] = {}
-    for alphas, row in told["steering"]:
-        steering.setdefault(tuple(alphas), []).append(row)
+    steering: dict[tuple[float, ...], list[str]] = {}
+    for _, _, line, alphas in told["steering"]:
+        steering.setdefault(tuple(alphas), []).append(line)
     if steering:
         lines += [
             "",
             "**Steering**: the ten strongest pushed by alpha sd along their correlation; the mean of the column (of log p of the "
             "right answer for a label), the trend by seed (Page's test; *bent*: both ends lie on one side of 0), and the loss of neutral text (nats per token) at both ends and at 0.",
         ]
-        for alphas, rows in steering.items():
+        for alphas, listed in steering.items():
             headers = ("task", "column", "follows", *(f"{a:+g}" for a in alphas), "trend (seeds)", "neutral text")
-            lines += ["", *_table(headers, rows)]
+            lines += ["", *_table(headers), *listed]
     if told["refused"]:
         lines += ["", "Not steered: " + "; ".join(told["refused"]) + "."]
     for part in (_specificity, _interactions, _on_demand):
@@ -308,9 +308,12 @@ def _tasks(across: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({task for one in across for task in one["tasks"]})
 
 
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
-    return [*lines, *("| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)]
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]] = ()) -> list[str]:
+    return ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers), *map(_line, rows)]
+
+
+def _line(row: Sequence[str]) -> str:
+    return "| " + " | ".join(map(one_line, row)) + " |"
 
 
 def _number(value: float | None, decimals: int = 3) -> str:
@@ -326,7 +329,7 @@ def causes_text(parts: Sequence[Mapping[str, Any]]) -> str:
 
     told = _joined(parts)
     ways = "; ".join(told["ways"])
-    rows = [tuple(cell.strip("`") for cell in row[:8]) for row in told["doses"]]
+    rows = [tuple(cell.strip("`") for cell in row[:8]) for *_, row in told["doses"]]
     if not rows:
         return ""
     headers = ("task", "column", "K", "accuracy lost", "nats lost", "moved, sd", "percentile", "verdict (seeds)")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from skillneurons.errors import ResultsError
 from skillneurons.leaderboard.bundles import bundle_name
@@ -15,11 +16,8 @@ from skillneurons.leaderboard.settings import plain_json
 from skillneurons.leaderboard.sources import CellFile, Source
 from skillneurons.results import DamagedCell, Result, parse_cell
 
-_DAMAGED = "damaged"
 
-
-@dataclass(frozen=True, slots=True)
-class CellEntry:
+class CellEntry(NamedTuple):
     """One cell file that is on the board: its key, the hash of its bytes, and its bundle."""
 
     source: Source
@@ -88,16 +86,12 @@ def _entry(source: Source, file: CellFile, index: Index, found: FoundCells) -> t
         digest = hashlib.sha256(data).hexdigest()
         loaded = parse_cell(Path(file.name), data)
         if isinstance(loaded, DamagedCell):
-            known = f"{_DAMAGED} {loaded.reason}"
+            known = [loaded.reason]
         else:
             found.keep(digest, loaded)
-            known = f"{digest} {loaded.key} {bundle_name(loaded)}"
+            known = [loaded.key, digest, bundle_name(loaded)]
         index.remember(file.place, file.stamp, known)
-    first, _, rest = known.partition(" ")
-    if first == _DAMAGED:
-        return None, rest
-    key, _, bundle = rest.partition(" ")
-    return CellEntry(source, file, key, first, bundle), ""
+    return (None, known[0]) if len(known) == 1 else (CellEntry(source, file, *known), "")
 
 
 def _refuse_other_content(one: CellEntry, other: CellEntry) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import skillneurons.results
 from skillneurons.leaderboard.arrow import arrow_column
+from skillneurons.leaderboard.settings import parse_json, plain_bytes
 from skillneurons.results import write_atomic
 
 NAME = ".board-index.parquet"
 _UNSURE_NS = 2_000_000_000  # a file as young as this may change again without a new time stamp
-_FILE = "file"
-_COLUMNS = ("program", "kind", "digest", "value")
+_FILES, _PROGRAM = "files", b"program"
+_COLUMNS = ("kind", "digest", "value")
 
 
 class Index:
@@ -31,8 +32,11 @@ class Index:
         self._path = path
         self._old: dict[tuple[str, str], bytes] = {}
         self._new: dict[tuple[str, str], bytes] = {}
+        self._old_files: dict[str, list[str]] = {}
+        self._files: dict[str, list[str]] = {}
         if path is not None:
             self._old = _read(path)
+            self._old_files = parse_json(self._old.pop((_FILES, ""), b"{}"))
 
     def get(self, kind: str, digest: str) -> bytes | None:
         """Return a value and keep it for the next build; None where it must be made."""
@@ -45,37 +49,36 @@ class Index:
         """Add a value."""
         self._new[kind, digest] = value
 
-    def known(self, place: str, stamp: str) -> str | None:
+    def known(self, place: str, stamp: str) -> list[str] | None:
         """Return what is remembered about a file that still has this stamp."""
-        value = self.get(_FILE, place)
-        known, _, rest = (value or b"").decode("utf-8", "surrogatepass").partition("\n")
-        return rest if value is not None and stamp and known == stamp else None
+        about = self._old_files.get(place)
+        if about is None or not stamp or about[0] != stamp:
+            return None
+        self._files[place] = about
+        return about[1:]
 
-    def remember(self, place: str, stamp: str, about: str) -> None:
+    def remember(self, place: str, stamp: str, about: list[str]) -> None:
         """Remember one file; a local stamp ends with the time of its last change in ns."""
         last = stamp.rpartition(" ")[2]
         if last.isdecimal() and time.time_ns() - int(last) < _UNSURE_NS:
             stamp = "?"
-        self.put(_FILE, place, f"{stamp}\n{about}".encode("utf-8", "surrogatepass"))
+        self._files[place] = [stamp, *about]
 
     def save(self) -> None:
         """Write what this build used, where it differs from what is there; raise ResultsError where that fails."""
-        if self._path is None or self._new == self._old:
+        if self._path is None or (self._new == self._old and self._files == self._old_files):
             return
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        kinds, digests = zip(*self._new, strict=True) if self._new else ((), ())
-        encoded = [one.encode("utf-8", "surrogatepass") for one in digests]
-        columns = [
-            arrow_column([program()] * len(kinds), str),
-            arrow_column(kinds, str),
-            arrow_column(encoded, bytes),
-            arrow_column(list(self._new.values()), bytes),
-        ]
+        entries = {**self._new, (_FILES, ""): plain_bytes(self._files)}
+        kinds, digests = zip(*entries, strict=True)
+        columns = [arrow_column(kinds, str), arrow_column(digests, str), arrow_column(list(entries.values()), bytes)]
         table = pa.Table.from_arrays(columns, names=list(_COLUMNS))
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="lz4", use_dictionary=["program", "kind"])
+        pq.write_table(
+            table.replace_schema_metadata({_PROGRAM: program()}), sink, compression="lz4", use_dictionary=["kind"]
+        )
         write_atomic(self._path, sink.getvalue())
 
 
@@ -87,14 +90,12 @@ def _read(path: Path) -> dict[tuple[str, str], bytes]:
 
     try:
         with pq.ParquetFile(path) as file:
+            if (file.schema_arrow.metadata or {}).get(_PROGRAM) != program().encode():
+                return {}
             table = file.read(columns=list(_COLUMNS))
-        columns = [table.column(name).to_pylist() for name in _COLUMNS]
-        return {
-            (kind, digest.decode("utf-8", "surrogatepass")): value
-            for made_by, kind, digest, value in zip(*columns, strict=True)
-            if made_by == program()
-        }
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError):
+        kinds, digests, values = (table.column(name).to_pylist() for name in _COLUMNS)
+        return dict(zip(zip(kinds, digests, strict=True), values, strict=True))
+    except (pa.ArrowException, OSError, ValueError, KeyError):
         return {}  # damaged, or not an index: everything is worked out again
 
 
