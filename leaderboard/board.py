@@ -17,6 +17,7 @@ from skillneurons.leaderboard.accuracies import make_accuracies
 from skillneurons.leaderboard.causes import causes_lines, causes_text
 from skillneurons.leaderboard.formats import csv_bytes, parquet_bytes
 from skillneurons.leaderboard.markdown import markdown_text
+from skillneurons.leaderboard.ranks import Standings, make_standings
 from skillneurons.leaderboard.rows import Row, make_rows
 from skillneurons.leaderboard.settings import comparability
 from skillneurons.leaderboard.terminal import terminal_text
@@ -32,7 +33,7 @@ class Board:
     ``accuracies`` has one entry per model and task. ``problems`` are for the person at the
     terminal (they name files by their path); ``left_out`` says the same without folders, for the
     page. ``notes`` name the tasks and metrics whose rows must not be compared. ``causes`` are, by (model, revision), the
-    lines about causes, and ``tested`` a short text of them.
+    lines about causes, and ``tested`` a short text of them. ``standings`` set several models beside each other.
     """
 
     rows: list[Row]
@@ -42,6 +43,7 @@ class Board:
     left_out: list[str]
     causes: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
     tested: str = ""
+    standings: Standings = field(default_factory=Standings)
 
 
 def build_board(dirs: Sequence[Path | str]) -> Board:
@@ -80,7 +82,9 @@ def build_board(dirs: Sequence[Path | str]) -> Board:
         left_out |= {f"across/{key}.json: another comparison, of as many cells or more, is shown" for key in apart}
         causes[model] = causes_lines(own, beside)
     rows, notes = make_rows(kept), comparability(kept)
-    return Board(rows, make_accuracies(kept), problems, notes, sorted(left_out), causes, causes_text(kept))
+    return Board(
+        rows, make_accuracies(kept), problems, notes, sorted(left_out), causes, causes_text(kept), make_standings(kept)
+    )
 
 
 def _widest(across: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -127,7 +131,7 @@ def render(board: Board, name: str) -> bytes:
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     if name == "md":
-        text = markdown_text(board.rows, board.accuracies, board.notes, board.left_out, board.causes)
+        text = markdown_text(board.rows, board.accuracies, board.notes, board.left_out, board.causes, board.standings)
         return text.encode("utf-8", "backslashreplace")
     return csv_bytes(board.rows) if name == "csv" else parquet_bytes(board.rows)
 

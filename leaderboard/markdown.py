@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skillneurons.leaderboard.formats import markdown_table, one_line, printed
+from skillneurons.leaderboard.ranks import Standings
 from skillneurons.leaderboard.rows import COLUMNS, Row
+from skillneurons.leaderboard.standings_text import standings_lines
 
 _HEADER = """\
 # Skill neurons: the leaderboard
@@ -55,9 +57,13 @@ def markdown_text(
     notes: Sequence[str],
     left_out: Sequence[str],
     causes: Mapping[tuple[str, str], Sequence[str]] | None = None,
+    standings: Standings | None = None,
 ) -> str:
     """Return ``board.md``; every reason stands once, below the table whose rows refer to it."""
     lines = _HEADER.splitlines()
+    beside = standings_lines(standings) if standings is not None else []
+    if beside:
+        lines += ["", *beside]
     models = sorted({(row["model"], row["revision"] or "") for row in rows})
     for model, revision in models:
         lines += ["", f"## {one_line(_title(model, revision))}", ""]
