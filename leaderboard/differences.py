@@ -16,6 +16,7 @@ Neither p is one of a permutation: that needs the activations of both models.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     Doubles = npt.NDArray[np.float64]
 
 ALPHA = 1 - LEVEL
+_RESAMPLES = re.compile(r"(?:-?[0-9]+|x)(?: (?:-?[0-9]+|x))*")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Difference:
     """``difference`` is A - B; ``p_holm`` is p corrected for the others of its family, None before that.
 
     ``n`` counts the examples and ``groups`` what was resampled; ``reason`` says why a figure is None.
-    ``p_counted`` is the p of counting alone where ``p`` is another.
+    ``p_counted`` is the p of counting alone where ``p`` may be another; ``same``: the values of both models are equal,
+    example by example, as of a column that describes the question and not the answer.
     """
 
     difference: float | None = None
@@ -52,6 +55,7 @@ class Difference:
     groups: int | None = None
     seeds: tuple[int, ...] = ()
     p_counted: float | None = None
+    same: bool = False
     reason: str = ""
 
     @property
@@ -63,7 +67,9 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """``A higher``, ``B higher``, ``within noise``, or ``not compared``."""
+        """``A higher``, ``B higher``, ``within noise``, ``the same``, or ``not compared``."""
+        if self.same:
+            return "the same"
         if self.difference is None or self.p is None or self.low is None:
             return "not compared"
         if not self.beyond_noise:
@@ -112,10 +118,10 @@ def _compared(a: Mapping[int, Result], b: Mapping[int, Result], column: str) -> 
     if mean_a is None or mean_b is None:
         return replace(bare, reason=_undefined(ours, theirs))
     bare = replace(bare, difference=mean_a - mean_b)
-    return replace(bare, reason=_not_paired([*ours, *theirs], [by_seed[seed] for by_seed in (a, b) for seed in seeds]))
+    return replace(bare, reason=_not_paired([*ours, *theirs]))
 
 
-def _not_paired(columns: Sequence[Mapping[str, Any]], cells: Sequence[Result]) -> str:
+def _not_paired(columns: Sequence[Mapping[str, Any]]) -> str:
     """Return why the resamples of these columns are not of the same draws, ``""`` where they are."""
     missing = [one for one in columns if not one.get("resamples")]
     if missing:
@@ -123,9 +129,9 @@ def _not_paired(columns: Sequence[Mapping[str, Any]], cells: Sequence[Result]) -
         return "; ".join(told) or "no resamples were stored: attribution.bootstrap was 0"
     if len({one.get("resampled_groups") for one in columns}) > 1:
         return "the models were scored on different groups, so they share no resamples"
-    if len({_inference(cell) for cell in cells}) > 1:
-        return "the resamples were drawn with different settings (attribution.seed, attribution.bootstrap)"
-    if len({len(one["resamples"].split()) for one in columns}) > 1:
+    if not all(_RESAMPLES.fullmatch(str(one["resamples"])) for one in columns):
+        return "the stored resamples are not whole numbers: a cell was changed by hand"
+    if len({str(one["resamples"]).count(" ") for one in columns}) > 1:
         return "the cells store different numbers of resamples: one of them was changed by hand"
     return ""
 
@@ -181,11 +187,6 @@ def no_seed(a: Iterable[int], b: Iterable[int]) -> str:
     """Return why two models cannot be paired by prompt seed."""
     ours, theirs = (", ".join(map(str, sorted(seeds))) for seeds in (a, b))
     return f"no prompt seed in common: {ours} and {theirs}; run both with the same --seed"
-
-
-def _inference(cell: Result) -> tuple[Any, Any]:
-    attribution = cell.config.get("attribution", {})
-    return attribution.get("seed"), attribution.get("bootstrap")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
