@@ -26,13 +26,13 @@ def column(value: float | None = 0.5, resamples: Sequence[float] | None = None, 
     }
 
 
-def cell(model: str = "a", *, seed: int = 0, columns: Mapping[str, Any] | None = None, **changes: Any) -> Result:
+def cell(name: str = "a", /, *, seed: int = 0, columns: Mapping[str, Any] | None = None, **changes: Any) -> Result:
     """Return a cell of the task ``sums`` and the metric ``sure``; ``task``, ``metric``, ``config`` ... change it."""
     columns = {"sure": column()} if columns is None else columns
     content: dict[str, Any] = {
-        "key": f"sums-sure-s{seed}-{model}",
+        "key": f"sums-sure-s{seed}-{name}",
         "status": "ok",
-        "model": {"name": model, "revision": "r1", "dtype": "float32"},
+        "model": {"name": name, "revision": "r1", "dtype": "float32"},
         "task": {"name": "sums", "version": "1", "source_hash": "s", "data_hash": "d"},
         "metric": {"name": "sure", "version": "1", "source_hash": "m", "columns": list(columns)},
         "seed": seed,
@@ -41,7 +41,7 @@ def cell(model: str = "a", *, seed: int = 0, columns: Mapping[str, Any] | None =
             "prompt": {"steps": 3},
             "attribution": {"position": "last", "site": "product", "statistic": "pearson", "bootstrap": 5, "seed": 0},
             "model": {"dtype": "float32"},
-            "causal": {"enabled": model == "a"},
+            "causal": {"enabled": name == "a"},
         },
         "n": {"train": 40, "validation": 10, "discovery": 30, "heldout": 20},
         "n_neurons": 64,

@@ -81,7 +81,7 @@ def test_holm_by_hand_and_in_any_order() -> None:
             "the cells store different numbers of resamples: one of them was changed by hand",
         ),
         (
-            cell("b", columns={"sure": column(0.5, DRAWS, resamples="1 2 three")}),
+            cell("b", columns={"sure": {**column(0.5, DRAWS), "resamples": "1 2 three"}}),
             "the stored resamples are not whole numbers: a cell was changed by hand",
         ),
         (
