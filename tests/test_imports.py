@@ -13,11 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs"},
+    {"errors", "types", "hookspecs", "html_table"},
     {"planting", "neutral", "moments"},
     {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
-    {"config_faults", "examples", "progress", "task_setup"},
+    {"config_faults", "results_frame", "examples", "progress", "task_setup"},
     {"config", "predictions"},
     {"evaluation"},
     {"listing", "plan", "run_context"},
@@ -41,7 +41,7 @@ RANKS = (
     {"causal", "causes", "screening"},
     {"neuron_card"},
     {"unit", "show", "across"},
-    {"pairing"},
+    {"pairing", "neuron_view"},
     {"compare"},
     {"compare_text"},
     {"runner"},
