@@ -21,6 +21,7 @@ _EXPORTS = {
     "LanguageModel": "model",
     "Metric": "types",
     "ModelError": "errors",
+    "NeuronCard": "neuron_view",
     "Output": "types",
     "PearsonAccumulator": "statistics",
     "PluginError": "errors",
@@ -46,7 +47,9 @@ _EXPORTS = {
     "load_config": "config",
     "load_model": "loading",
     "load_registry": "registry",
+    "load_results": "results_frame",
     "measure_reference": "reference",
+    "neuron_card": "neuron_view",
     "resolve_model": "model_source",
     "run": "runner",
     "screen": "screening",
@@ -68,6 +71,7 @@ __all__ = [
     "LanguageModel",
     "Metric",
     "ModelError",
+    "NeuronCard",
     "Output",
     "PearsonAccumulator",
     "PluginError",
@@ -94,7 +98,9 @@ __all__ = [
     "load_config",
     "load_model",
     "load_registry",
+    "load_results",
     "measure_reference",
+    "neuron_card",
     "resolve_model",
     "run",
     "screen",
@@ -126,11 +132,13 @@ if TYPE_CHECKING:
     from skillneurons.loading import load_model
     from skillneurons.model import LanguageModel
     from skillneurons.model_source import resolve_model
+    from skillneurons.neuron_view import NeuronCard, neuron_card
     from skillneurons.outputs import choice_log_probs
     from skillneurons.prompt import SoftPrompt
     from skillneurons.reference import measure_reference
     from skillneurons.registry import get_attribution, get_grader, get_metric, get_task, load_registry
     from skillneurons.results import Result
+    from skillneurons.results_frame import load_results
     from skillneurons.runner import run
     from skillneurons.screening import attribute_kept, screen
     from skillneurons.splits import split_by_group, stable_hash

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from skillneurons.errors import UserError, unknown_name
 from skillneurons.examples import load_splits
+from skillneurons.html_table import table_html
 from skillneurons.inference import ColumnInference, InferenceSettings, infer_columns
 from skillneurons.inputs import encode_examples
 from skillneurons.measurement import Applied, Measured, mean_activations, measure
@@ -68,6 +69,20 @@ class Attribution:
     splits: Mapping[Split, Measured] = field(repr=False)
     positions: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     inference: Mapping[str, ColumnInference] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        n_layers, d_ff = next(iter(self.scores.values())).shape if self.scores else (0, 0)
+        return f"<Attribution of {n_layers} x {d_ff} neurons: {', '.join(self.scores) or 'no columns'}>"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for column, scores in self.scores.items():
+            known = self.inference.get(column)
+            threshold = known.null.threshold if known is not None else None
+            for best in top_neurons(scores, self.heldout[column], 1) or [{}]:
+                neuron = f"L{best['layer']:02d}.N{best['neuron']:04d}" if best else "none: nothing varies"
+                rows.append([column, neuron, best.get("r"), best.get("r_heldout"), threshold])
+        return table_html(repr(self).strip("<>"), ["column", "strongest", "r", "r_heldout", "null95_r"], rows)
 
     def top(self, k: int, column: str) -> pd.DataFrame:
         """Return the ``k`` neurons of largest |r| on discovery, their r there and on heldout.

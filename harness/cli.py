@@ -55,15 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     board.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 with a diff if what is there is stale"
     )
-    show = command("show", _show, "show a finished cell and its neurons")
-    show.add_argument("dir", metavar="DIR", help="run folder")
-    show.add_argument("key", metavar="KEY", help="a cell's key, or how it begins")
-    show.add_argument("--column", metavar="C", help="one column only")
-    show.add_argument("--neuron", metavar="N", help="one neuron's card, as in L03.N0127")
-    show.add_argument(
-        "--svg", metavar="FILE", help="write the density of the neuron's activation by metric value there"
-    )
-    show.add_argument("--top", type=int, default=10, metavar="N", help="how many neurons (default: 10)")
+    _compare_options(command("compare", _compare, "compare models on the examples and groups that they share"))
+    _show_options(command("show", _show, "show a finished cell and its neurons"))
     listing = command("list", _list, "list what is there")
     listing.add_argument("what", choices=("tasks", "metrics", "attributions", "graders", "models"))
     listing.add_argument("--json", action="store_true", help="as JSON, with every detail")
@@ -112,6 +105,27 @@ def _evaluation_options(parser: argparse.ArgumentParser) -> None:
     add("--split", default="all", choices=("all", "discovery", "heldout"), help="of what is evaluated (default: all)")
     add("--limit", type=int, metavar="N", help="at most N examples of each split")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in tasks.hans.path=FILE")
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dir", metavar="DIR", help="run folder")
+    add("models", nargs="+", metavar="MODEL", help="two models or more: a name, or NAME@REVISION")
+    add("-t", "--task", action="append", default=[], metavar="TASK", help="these tasks only")
+    add("-M", "--metric", action="append", default=[], metavar="METRIC", help="these metrics only")
+    add("--seed", type=int, default=0, metavar="S", help="of resamples and permutations (default: 0)")
+    add("--resamples", type=int, default=9999, metavar="N", help="resamples and permutations (default: 9999)")
+    add("--json", action="store_true", help="as JSON, with every figure")
+
+
+def _show_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dir", metavar="DIR", help="run folder")
+    add("key", metavar="KEY", help="a cell's key, or how it begins")
+    add("--column", metavar="C", help="one column only")
+    add("--neuron", metavar="N", help="one neuron's card, as in L03.N0127")
+    add("--svg", metavar="FILE", help="write the density of the neuron's activation by metric value there")
+    add("--top", type=int, default=10, metavar="N", help="how many neurons (default: 10)")
 
 
 def _selftest_options(parser: argparse.ArgumentParser) -> None:
@@ -309,6 +323,23 @@ def _predict(arguments: argparse.Namespace) -> int:
         ]
     )
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from skillneurons.compare import compare
+    from skillneurons.compare_text import comparison_json, comparison_text
+
+    found = compare(
+        arguments.dir,
+        arguments.models,
+        tasks=arguments.task,
+        metrics=arguments.metric,
+        n_resamples=arguments.resamples,
+        seed=arguments.seed,
+    )
+    print(comparison_json(found) if arguments.json else comparison_text(found))
+    _say(found.problems)
+    return 1 if found.problems else 0
 
 
 def _show(arguments: argparse.Namespace) -> int:

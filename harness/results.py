@@ -26,9 +26,19 @@ from typing import Any
 
 from skillneurons.cell_form import SCHEMA_VERSION, check_form
 from skillneurons.errors import ResultsError
+from skillneurons.html_table import number_text, table_html
 
 _KEY = re.compile(r"[a-z0-9_-]+")
 _SLUG_LENGTH = 24
+_SHOWN = (
+    "n_discovery",
+    "n_heldout",
+    "top10_r",
+    "null95_r",
+    "heldout_top10_r",
+    "baseline_top10_r",
+    "n_fwer",
+)  # in a notebook
 
 
 def _plain(value: object, place: str) -> Any:
@@ -142,6 +152,25 @@ class Result:
     error: Mapping[str, str] | None = None
     scores: Sequence[Mapping[str, Any]] = field(default_factory=list)
     truncated: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Result {self.key}: {self._about()}; {len(self.columns)} columns>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [name, one.get("status"), *(one.get(figure) for figure in _SHOWN)] for name, one in self.columns.items()
+        ]
+        notes = [f"failed: {(self.error or {}).get('message', '')}"] if self.status == "failed" else []
+        notes += [f"{name}: {one['reason']}" for name, one in self.columns.items() if one.get("reason")]
+        accuracy = ", ".join(
+            f"{name} {number_text(value)}" for name, value in self.accuracy.items() if value is not None
+        )
+        caption = f"{self.key}: {self._about()}" + (f"; accuracy {accuracy}" if accuracy else "")
+        return table_html(caption, ["column", "status", *_SHOWN], rows, notes)
+
+    def _about(self) -> str:
+        task = f"{self.task['name']} v{self.task['version']}"
+        return f"{self.status}, {self.model['name']}, {task}, {self.metric['name']}, seed {self.seed}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the cell as plain JSON types, NaN as None."""

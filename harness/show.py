@@ -23,7 +23,7 @@ def show_cell(
     lines = _header(result)
     if result.status == "failed":
         return "\n".join([*lines, f"failed: {(result.error or {}).get('message', 'no reason was saved')}"])
-    names = list(result.columns) if column is None else [_column(result, column)]
+    names = list(result.columns) if column is None else [column_named(result, column)]
     if neuron is not None:
         return "\n".join([*lines, "", *card_lines(Path(folder), result, neuron, names)])
     lines += _score_lines(result)
@@ -45,7 +45,7 @@ def density_picture(folder: str | Path, key: str, column: str | None, neuron: st
     result = find_cell(results, key)
     if column is None:
         raise UserError(f"--svg draws one column: add --column, one of {', '.join(result.columns)}")
-    name = _column(result, column)
+    name = column_named(result, column)
     top = result.columns[name].get("top") or []
     if neuron is None and not top:
         raise UserError(
@@ -106,7 +106,8 @@ def _score_lines(result: Result) -> list[str]:
     return lines
 
 
-def _column(result: Result, column: str) -> str:
+def column_named(result: Result, column: str) -> str:
+    """Return the full name of a column, given with or without the metric's; raise UnknownNameError for another."""
     for name in (column, f"{result.metric['name']}.{column}"):
         if name in result.columns:
             return name

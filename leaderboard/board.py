@@ -23,6 +23,8 @@ from skillneurons.leaderboard.formats import csv_bytes, parquet_bytes
 from skillneurons.leaderboard.found_cells import CellEntry, FoundCells, read_cells
 from skillneurons.leaderboard.index import Index, digest_of
 from skillneurons.leaderboard.markdown import markdown_text
+from skillneurons.leaderboard.models import Identity, labels_of
+from skillneurons.leaderboard.ranks import Standings, joined, standings_bytes
 from skillneurons.leaderboard.rows import Row, row_order
 from skillneurons.leaderboard.settings import comparability, parse_json, plain_bytes, plain_json
 from skillneurons.leaderboard.sources import CellFile, Source, open_source
@@ -40,7 +42,7 @@ class Board:
     ``accuracies`` has one entry per model and task. ``problems`` are for the person at the
     terminal (they name files by their path); ``left_out`` says the same without folders, for the
     page. ``notes`` name the tasks and metrics whose rows must not be compared. ``causes`` are, by (model, revision), the
-    lines about causes, and ``tested`` what they were made from, by bundle.
+    lines about causes, and ``tested`` what they were made from, by bundle. ``standings`` set several models beside each other.
     """
 
     rendered: list[RenderedRow]
@@ -50,6 +52,7 @@ class Board:
     left_out: list[str]
     causes: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
     tested: Sequence[Mapping[str, Any]] = ()
+    standings: Standings = field(default_factory=Standings)
 
     @property
     def rows(self) -> list[Row]:
@@ -86,7 +89,7 @@ def _build(dirs: Sequence[Path | str], index: Index) -> Board:
     problems = [*found.problems, *(f"{file.place} is left out: {reason}" for file, reason in damaged)]
     left_out = {f"cells/{name}: {reason}" for name, reason in found.damaged}
     left_out |= {f"across/{file.name}: {reason}" for file, reason in damaged}
-    bundles = {name: _bundle(found, name, index) for name in sorted(found.bundles)}
+    bundles, standings = _work_out(found, index)
     models: dict[tuple[str, str], list[str]] = {}
     for name in bundles:
         model, revision, _, _ = json.loads(name)
@@ -102,7 +105,19 @@ def _build(dirs: Sequence[Path | str], index: Index) -> Board:
     rendered = sorted((row for bundle in bundles.values() for row in bundle.rows), key=lambda one: row_order(one.row))
     notes = comparability(mark for bundle in bundles.values() for mark in bundle.marks)
     tested = [bundle.causes for bundle in bundles.values()]
-    return Board(rendered, _accuracies(found, index), problems, notes, sorted(left_out), causes, tested)
+    return Board(rendered, _accuracies(found, index), problems, notes, sorted(left_out), causes, tested, standings)
+
+
+def _work_out(found: FoundCells, index: Index) -> tuple[dict[str, Bundle], Standings]:
+    """Return the bundles by name, and the models beside each other."""
+    skills: dict[tuple[str, str], list[str]] = {}
+    for name in sorted(found.bundles):
+        _, _, task, metric = json.loads(name)
+        skills.setdefault((task, metric), []).append(name)
+    bundles = {name: _bundle(found, name, index) for name in sorted(found.bundles)}
+    labels = labels_of(model for bundle in bundles.values() for model in bundle.models)
+    parts = [_standings(found, names, labels, index) for _, names in sorted(skills.items())] if len(labels) > 1 else []
+    return bundles, joined(tuple(labels.values()), parts)
 
 
 def _bundle(found: FoundCells, name: str, index: Index) -> Bundle:
@@ -113,6 +128,17 @@ def _bundle(found: FoundCells, name: str, index: Index) -> Bundle:
         known = bundle_bytes(make_bundle([found.cell(file) for file in files]))
         index.put("bundle", digest, known)
     return parse_bundle(known)
+
+
+def _standings(found: FoundCells, names: Sequence[str], labels: Mapping[Identity, str], index: Index) -> bytes:
+    """Return the models beside each other on one task and metric, as JSON."""
+    files = [file for name in names for file in found.bundles[name]]
+    digest = digest_of([plain_json(list(labels.items())), *sorted(file.digest for file in files)])
+    known = index.get("standings", digest)
+    if known is None:
+        known = standings_bytes([found.cell(file) for file in files], labels)
+        index.put("standings", digest, known)
+    return known
 
 
 def _accuracies(found: FoundCells, index: Index) -> list[dict[str, Any]]:
@@ -176,7 +202,9 @@ def render(board: Board, name: str) -> bytes:
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     if name == "md":
-        text = markdown_text(board.rendered, board.accuracies, board.notes, board.left_out, board.causes)
+        text = markdown_text(
+            board.rendered, board.accuracies, board.notes, board.left_out, board.causes, board.standings
+        )
         return text.encode("utf-8", "backslashreplace")
     return csv_bytes([one.csv for one in board.rendered]) if name == "csv" else parquet_bytes(board.rows)
 

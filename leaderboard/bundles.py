@@ -12,6 +12,7 @@ from typing import Any
 from skillneurons.leaderboard import settings
 from skillneurons.leaderboard.causes import causes_part
 from skillneurons.leaderboard.formats import csv_line, markdown_parts
+from skillneurons.leaderboard.models import Identity, identity
 from skillneurons.leaderboard.rows import Row, make_rows
 from skillneurons.results import Result
 
@@ -33,6 +34,7 @@ class Bundle:
     rows: list[RenderedRow]
     causes: Mapping[str, Any]
     marks: list[list[str | None]]
+    models: list[Identity]
 
 
 def bundle_name(cell: Result) -> str:
@@ -45,17 +47,19 @@ def bundle_name(cell: Result) -> str:
 def make_bundle(cells: Sequence[Result]) -> Bundle:
     """Return what the board needs of the cells of one bundle."""
     rows = [RenderedRow(row, csv_line(row), *markdown_parts(row)) for row in make_rows(cells)]
-    return Bundle(rows, causes_part(cells), settings.marks_of(cells))
+    return Bundle(rows, causes_part(cells), settings.marks_of(cells), sorted({identity(cell) for cell in cells}))
 
 
 def bundle_bytes(bundle: Bundle) -> bytes:
     """Return a bundle as JSON."""
     rows = [[one.row, one.csv, one.before, one.after] for one in bundle.rows]
-    content = {"rows": rows, "causes": bundle.causes, "marks": bundle.marks}
+    content = {"rows": rows, "causes": bundle.causes, "marks": bundle.marks, "models": bundle.models}
     return settings.plain_bytes(content)
 
 
 def parse_bundle(data: bytes) -> Bundle:
     """Return the bundle that ``bundle_bytes`` gave."""
     content = settings.parse_json(data)
-    return Bundle([RenderedRow(*one) for one in content["rows"]], content["causes"], content["marks"])
+    rows = [RenderedRow(*one) for one in content["rows"]]
+    models: list[Identity] = [tuple(model) for model in content["models"]]
+    return Bundle(rows, content["causes"], content["marks"], models)

@@ -7,7 +7,9 @@ from typing import Any
 
 from skillneurons.leaderboard.bundles import RenderedRow
 from skillneurons.leaderboard.formats import markdown_heads, one_line, printed
+from skillneurons.leaderboard.ranks import Standings
 from skillneurons.leaderboard.rows import COLUMNS
+from skillneurons.leaderboard.standings_text import standings_lines
 
 _HEADER = """\
 # Skill neurons: the leaderboard
@@ -56,9 +58,13 @@ def markdown_text(
     notes: Sequence[str],
     left_out: Sequence[str],
     causes: Mapping[tuple[str, str], Sequence[str]] | None = None,
+    standings: Standings | None = None,
 ) -> str:
     """Return ``board.md``; every reason stands once, below the table whose rows refer to it."""
     lines = _HEADER.splitlines()
+    beside = standings_lines(standings) if standings is not None else []
+    if beside:
+        lines += ["", *beside]
     by_model: dict[tuple[str, str], list[RenderedRow]] = {}
     for one in rows:
         by_model.setdefault((one.row["model"], one.row["revision"] or ""), []).append(one)

@@ -13,11 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs"},
+    {"errors", "types", "hookspecs", "html_table"},
     {"planting", "neutral", "moments"},
     {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
-    {"config_faults", "examples", "progress", "task_setup"},
+    {"config_faults", "results_frame", "examples", "progress", "task_setup"},
     {"config", "predictions"},
     {"evaluation"},
     {"listing", "plan", "run_context"},
@@ -25,7 +25,7 @@ RANKS = (
     {"model"},
     {"exchange", "spool", "partial"},
     {"null", "intervals"},
-    {"shortcuts"},
+    {"shortcuts", "paired", "pass_examples"},
     {"prompt", "sites", "inputs", "narrowing", "expert_activations", "sequences"},
     {"activations"},
     {"prefix", "workspace"},
@@ -41,6 +41,9 @@ RANKS = (
     {"causal", "causes", "screening"},
     {"neuron_card"},
     {"unit", "show", "across"},
+    {"pairing", "neuron_view"},
+    {"compare"},
+    {"compare_text"},
     {"runner"},
     {"selftest"},
     {"cli"},

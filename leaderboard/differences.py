@@ -1,0 +1,211 @@
+"""Differences of held-out r between two models, from what their cells store; and corrections for many differences.
+
+A column stores its resamples (whole multiples of 1e-4 of the signed held-out mean r of its ten strongest neurons, one
+per bootstrap resample) and which groups they were drawn from. Two models that were scored on the same groups, with the
+same seed of inference, drew the same groups each time: the b-th resample of one minus the b-th of the other is the
+b-th resample of the difference, over examples, given the prompts. Several prompt seeds: means over those both have.
+
+    interval   2.5th and 97.5th percentile of the resampled differences
+    counted    two-sided bootstrap p = min(1, 2 min(1 + #(d <= 0), 1 + #(d >= 0)) / (1 + resamples))
+    p          counted; where no resample lies beyond 0, its floor or the normal tail with the resamples' sd,
+               whichever is smaller: a thousand resamples alone can never pass a correction for a hundred columns
+
+Neither p is one of a permutation: that needs the activations of both models.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from skillneurons.leaderboard.models import Identity
+from skillneurons.leaderboard.seeds import LEVEL, UNIT
+from skillneurons.results import Result
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Doubles = npt.NDArray[np.float64]
+
+ALPHA = 1 - LEVEL
+_RESAMPLES = re.compile(r"(?:-?[0-9]+|x)(?: (?:-?[0-9]+|x))*")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``difference`` is A - B; ``p_holm`` is p corrected for the others of its family, None before that.
+
+    ``n`` counts the examples and ``groups`` what was resampled; ``reason`` says why a figure is None.
+    ``p_counted`` is the p of counting alone where ``p`` may be another; ``same``: the values of both models are equal,
+    example by example, as of a column that describes the question and not the answer.
+    """
+
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    a: float | None = None
+    b: float | None = None
+    n: int | None = None
+    groups: int | None = None
+    seeds: tuple[int, ...] = ()
+    p_counted: float | None = None
+    same: bool = False
+    reason: str = ""
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether both the corrected p and the interval say that the models differ."""
+        if self.p_holm is None or self.low is None or self.high is None:
+            return False
+        return self.p_holm <= ALPHA + 1e-12 and not self.low <= 0 <= self.high
+
+    @property
+    def verdict(self) -> str:
+        """``A higher``, ``B higher``, ``within noise``, ``the same``, or ``not compared``."""
+        if self.same:
+            return "the same"
+        if self.difference is None or self.p is None or self.low is None:
+            return "not compared"
+        if not self.beyond_noise:
+            return "within noise"
+        return "A higher" if self.difference > 0 else "B higher"
+
+
+def heldout_differences(
+    cells: Mapping[Identity, Mapping[int, Result]], column: str, pairs: Sequence[tuple[Identity, Identity]]
+) -> list[Difference]:
+    """Return the difference of ``heldout_top10_r`` of a column for each pair (A, B) of models; ``cells`` by model and seed."""
+    import numpy as np
+
+    found: list[Difference] = [Difference()] * len(pairs)
+    drawn: dict[tuple[Identity, tuple[int, ...]], Doubles] = {}
+    together: dict[int, list[int]] = {}  # pairs of as many resamples are one array
+    for i, (one, other) in enumerate(pairs):
+        found[i] = _compared(cells[one], cells[other], column)
+        if not found[i].reason:
+            seeds = found[i].seeds
+            for model in (one, other):
+                if (model, seeds) not in drawn:
+                    rows = [resamples_of(cells[model][seed].columns[column]["resamples"]) for seed in seeds]
+                    drawn[model, seeds] = np.sum(rows, axis=0) / len(seeds)
+            together.setdefault(len(drawn[one, seeds]), []).append(i)
+    for places in together.values():
+        both = [(drawn[pairs[i][0], found[i].seeds], drawn[pairs[i][1], found[i].seeds]) for i in places]
+        differences = np.stack([one - other for one, other in both])
+        for i, (low, high, counted, p) in zip(places, _figures(differences), strict=True):
+            if math.isnan(low):
+                why = "undefined on more than 5 % of the resamples: too few groups have the value"
+                found[i] = replace(found[i], reason=why)
+            else:
+                found[i] = replace(found[i], low=UNIT * low, high=UNIT * high, p=p, p_counted=counted)
+    return found
+
+
+def _compared(a: Mapping[int, Result], b: Mapping[int, Result], column: str) -> Difference:
+    """Return the difference without interval and p; its ``reason`` says why it can have none."""
+    seeds = tuple(sorted(a.keys() & b.keys()))
+    if not seeds:
+        return Difference(reason=no_seed(a, b))
+    ours, theirs = ([by_seed[seed].columns.get(column, {}) for seed in seeds] for by_seed in (a, b))
+    mean_a, mean_b = (_mean([figures.get("heldout_top10_r") for figures in one]) for one in (ours, theirs))
+    bare = Difference(a=mean_a, b=mean_b, seeds=seeds, n=_least([*ours, *theirs]))
+    if mean_a is None or mean_b is None:
+        return replace(bare, reason=_undefined(ours, theirs))
+    bare = replace(bare, difference=mean_a - mean_b)
+    return replace(bare, reason=_not_paired([*ours, *theirs]))
+
+
+def _not_paired(columns: Sequence[Mapping[str, Any]]) -> str:
+    """Return why the resamples of these columns are not of the same draws, ``""`` where they are."""
+    missing = [one for one in columns if not one.get("resamples")]
+    if missing:
+        told = sorted({one.get("interval_reason") or "" for one in missing} - {""})
+        return "; ".join(told) or "no resamples were stored: attribution.bootstrap was 0"
+    if len({one.get("resampled_groups") for one in columns}) > 1:
+        return "the models were scored on different groups, so they share no resamples"
+    if not all(_RESAMPLES.fullmatch(str(one["resamples"])) for one in columns):
+        return "the stored resamples are not whole numbers: a cell was changed by hand"
+    if len({str(one["resamples"]).count(" ") for one in columns}) > 1:
+        return "the cells store different numbers of resamples: one of them was changed by hand"
+    return ""
+
+
+def resamples_of(text: str) -> Doubles:
+    """Return the resamples that a cell stores (resamples,), in units of 1e-4; NaN for ``x``."""
+    import numpy as np
+
+    return np.array(text.replace("x", "nan").split(), dtype=np.float64)
+
+
+def _figures(differences: Doubles) -> list[tuple[float, float, float, float]]:
+    """Return (low, high, counted, p) of each row of resampled differences (pairs, resamples); NaN where undefined."""
+    import numpy as np
+
+    shares = [ALPHA / 2, 1 - ALPHA / 2]
+    whole = ~np.isnan(differences).any(axis=1)
+    found = [(math.nan,) * 4] * len(differences)
+    if whole.any():
+        ends = np.quantile(differences[whole], shares, axis=1)
+        for i, low, high in zip(np.flatnonzero(whole), *ends, strict=True):
+            found[i] = (float(low), float(high), *bootstrap_p(differences[i]))
+    for i in np.flatnonzero(~whole):
+        known = differences[i][~np.isnan(differences[i])]
+        if len(known) >= LEVEL * differences.shape[1]:
+            low, high = np.quantile(known, shares)
+            found[i] = (float(low), float(high), *bootstrap_p(known))
+    return found
+
+
+def bootstrap_p(differences: Doubles) -> tuple[float, float]:
+    """Return (counted, p) of resampled differences (resamples,), as in the formula above."""
+    n = len(differences)
+    beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    counted = min(1.0, 2 * (1 + beyond) / (1 + n))
+    spread = float(differences.std(ddof=1)) if n > 1 else 0.0
+    if beyond or spread == 0:
+        return counted, counted
+    return counted, min(counted, math.erfc(abs(float(differences.mean())) / spread / math.sqrt(2)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return Holm's step-down corrected p-values, in the order given (Holm 1979)."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    corrected, largest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def no_seed(a: Iterable[int], b: Iterable[int]) -> str:
+    """Return why two models cannot be paired by prompt seed."""
+    ours, theirs = (", ".join(map(str, sorted(seeds))) for seeds in (a, b))
+    return f"no prompt seed in common: {ours} and {theirs}; run both with the same --seed"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return math.fsum(present) / len(present) if present and len(present) == len(values) else None
+
+
+def _least(figures: Sequence[Mapping[str, Any]]) -> int | None:
+    return min((int(one["n_heldout"]) for one in figures if one.get("n_heldout") is not None), default=None)
+
+
+def _undefined(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> str:
+    told = []
+    for name, figures in (("A", ours), ("B", theirs)):
+        reasons = {
+            str(one.get("reason") or one.get("status") or "no such column")
+            for one in figures
+            if one.get("heldout_top10_r") is None
+        }
+        if reasons:
+            told.append(f"{name}: {'; '.join(sorted(reasons))}")
+    return ", ".join(told)
