@@ -16,13 +16,12 @@ Neither p is one of a permutation: that needs the activations of both models.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.leaderboard.models import Identity
-from skillneurons.leaderboard.seeds import LEVEL, UNIT
+from skillneurons.leaderboard.seeds import LEVEL, NOT_WHOLE, UNIT, resamples_of
 from skillneurons.results import Result
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     Doubles = npt.NDArray[np.float64]
 
 ALPHA = 1 - LEVEL
-_RESAMPLES = re.compile(r"(?:-?[0-9]+|x)(?: (?:-?[0-9]+|x))*")
 
 
 @dataclass(frozen=True)
@@ -84,16 +82,24 @@ def heldout_differences(
     import numpy as np
 
     found: list[Difference] = [Difference()] * len(pairs)
+    read = {
+        (model, seed): resamples_of(str(text)) if (text := cell.columns.get(column, {}).get("resamples")) else None
+        for model, by_seed in cells.items()
+        for seed, cell in by_seed.items()
+    }
     drawn: dict[tuple[Identity, tuple[int, ...]], Doubles] = {}
     together: dict[int, list[int]] = {}  # pairs of as many resamples are one array
     for i, (one, other) in enumerate(pairs):
         found[i] = _compared(cells[one], cells[other], column)
         if not found[i].reason:
+            ours = [read[model, seed] for seed in found[i].seeds for model in (one, other)]
+            found[i] = replace(found[i], reason=_misread(ours))
+        if not found[i].reason:
             seeds = found[i].seeds
             for model in (one, other):
                 if (model, seeds) not in drawn:
-                    rows = [resamples_of(cells[model][seed].columns[column]["resamples"]) for seed in seeds]
-                    drawn[model, seeds] = np.sum(rows, axis=0) / len(seeds)
+                    rows = [numbers for seed in seeds if (numbers := read[model, seed]) is not None]
+                    drawn[model, seeds] = sum(rows[1:], start=rows[0]) / len(seeds)
             together.setdefault(len(drawn[one, seeds]), []).append(i)
     for places in together.values():
         both = [(drawn[pairs[i][0], found[i].seeds], drawn[pairs[i][1], found[i].seeds]) for i in places]
@@ -129,48 +135,62 @@ def _not_paired(columns: Sequence[Mapping[str, Any]]) -> str:
         return "; ".join(told) or "no resamples were stored: attribution.bootstrap was 0"
     if len({one.get("resampled_groups") for one in columns}) > 1:
         return "the models were scored on different groups, so they share no resamples"
-    if not all(_RESAMPLES.fullmatch(str(one["resamples"])) for one in columns):
-        return "the stored resamples are not whole numbers: a cell was changed by hand"
-    if len({str(one["resamples"]).count(" ") for one in columns}) > 1:
-        return "the cells store different numbers of resamples: one of them was changed by hand"
     return ""
 
 
-def resamples_of(text: str) -> Doubles:
-    """Return the resamples that a cell stores (resamples,), in units of 1e-4; NaN for ``x``."""
-    import numpy as np
-
-    return np.array(text.replace("x", "nan").split(), dtype=np.float64)
+def _misread(drawn: Sequence[Doubles | None]) -> str:
+    """Return what is wrong with the resamples of two models, ``""`` where nothing is."""
+    lengths = {len(one) for one in drawn if one is not None}
+    if any(one is None for one in drawn) or 0 in lengths:
+        return NOT_WHOLE
+    return "the cells store different numbers of resamples: one of them was changed by hand" if len(lengths) > 1 else ""
 
 
 def _figures(differences: Doubles) -> list[tuple[float, float, float, float]]:
     """Return (low, high, counted, p) of each row of resampled differences (pairs, resamples); NaN where undefined."""
     import numpy as np
 
-    shares = [ALPHA / 2, 1 - ALPHA / 2]
     whole = ~np.isnan(differences).any(axis=1)
     found = [(math.nan,) * 4] * len(differences)
-    if whole.any():
-        ends = np.quantile(differences[whole], shares, axis=1)
-        for i, low, high in zip(np.flatnonzero(whole), *ends, strict=True):
-            found[i] = (float(low), float(high), *bootstrap_p(differences[i]))
+    for i, figures in zip(np.flatnonzero(whole), _described(differences[whole]), strict=True):
+        found[i] = figures
     for i in np.flatnonzero(~whole):
         known = differences[i][~np.isnan(differences[i])]
         if len(known) >= LEVEL * differences.shape[1]:
-            low, high = np.quantile(known, shares)
-            found[i] = (float(low), float(high), *bootstrap_p(known))
+            (found[i],) = _described(known[None])
     return found
+
+
+def _described(differences: Doubles) -> list[tuple[float, float, float, float]]:
+    """Return (low, high, counted, p) of rows of resampled differences (pairs, resamples) without NaN, as in the formula."""
+    import numpy as np
+
+    n = differences.shape[1]
+    places = [share * (n - 1) for share in (ALPHA / 2, 1 - ALPHA / 2)]
+    below = [math.floor(place) for place in places]
+    above = [min(one + 1, n - 1) for one in below]
+    ordered = np.partition(differences, sorted({*below, *above}), axis=1)
+    ends = [
+        ordered[:, low] + (place - low) * (ordered[:, high] - ordered[:, low])
+        for place, low, high in zip(places, below, above, strict=True)
+    ]
+    beyond = np.minimum((differences <= 0).sum(axis=1), (differences >= 0).sum(axis=1))
+    spread = differences.std(axis=1, ddof=1) if n > 1 else np.zeros(len(differences))
+    rows = zip(*ends, beyond.tolist(), spread.tolist(), differences.mean(axis=1).tolist(), strict=True)
+    return [(float(low), float(high), *_p(int(beyond), spread, mean, n)) for low, high, beyond, spread, mean in rows]
+
+
+def _p(beyond: int, spread: float, mean: float, n: int) -> tuple[float, float]:
+    counted = min(1.0, 2 * (1 + beyond) / (1 + n))
+    if beyond or spread == 0:
+        return counted, counted
+    return counted, min(counted, math.erfc(abs(mean) / spread / math.sqrt(2)))
 
 
 def bootstrap_p(differences: Doubles) -> tuple[float, float]:
     """Return (counted, p) of resampled differences (resamples,), as in the formula above."""
-    n = len(differences)
-    beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    counted = min(1.0, 2 * (1 + beyond) / (1 + n))
-    spread = float(differences.std(ddof=1)) if n > 1 else 0.0
-    if beyond or spread == 0:
-        return counted, counted
-    return counted, min(counted, math.erfc(abs(float(differences.mean())) / spread / math.sqrt(2)))
+    ((_, _, counted, p),) = _described(differences[None])
+    return counted, p
 
 
 def holm(p: Sequence[float]) -> list[float]:

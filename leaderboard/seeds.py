@@ -18,6 +18,7 @@ from skillneurons.leaderboard.settings import parse_json
 
 LEVEL = 0.95
 UNIT = 1e-4  # resamples are whole multiples of it
+NOT_WHOLE = "the stored resamples are not whole numbers: a cell was changed by hand"
 
 
 def interval_of_mean(
@@ -27,7 +28,10 @@ def interval_of_mean(
 
     One text of whole numbers (x: undefined) per seed; ``drawn_from`` says which groups each was drawn from.
     """
-    rows = [_numbers(text) for text in texts if text]
+    read = [resamples_of(text) for text in texts if text]
+    rows = [numbers for numbers in read if numbers is not None]
+    if len(rows) < len(read):
+        return None, None, NOT_WHOLE
     if len(rows) < len(texts) or not all(map(len, rows)):
         return None, None, ""
     if len({len(row) for row in rows}) != 1 or len(set(drawn_from)) > 1:
@@ -40,11 +44,20 @@ def interval_of_mean(
     return UNIT * low, UNIT * high, ""
 
 
-def _numbers(text: str) -> npt.NDArray[np.float64]:
-    """Return the numbers of a text; as a JSON list, by way of an array, it is read several times as fast."""
+def resamples_of(text: str) -> npt.NDArray[np.float64] | None:
+    """Return the resamples that a cell stores (resamples,), in units of 1e-4, NaN for ``x``; None where it stores others.
+
+    As a JSON list, by way of an array, they are read several times as fast as by ``numpy.array(text.split())``.
+    """
+    if text.encode("ascii", "replace").translate(None, b"0123456789- x"):
+        return None
+    try:
+        numbers = parse_json(f"[{text.replace(' ', ',').replace('x', 'null')}]")
+    except ValueError:
+        return None
     if "x" in text:
-        return np.array(parse_json(f"[{text.replace(' ', ',').replace('x', 'null')}]"), dtype=np.float64)
-    return np.frombuffer(array("q", parse_json(f"[{text.replace(' ', ',')}]")), dtype=np.int64).astype(np.float64)
+        return np.array(numbers, dtype=np.float64)
+    return np.frombuffer(array("q", numbers), dtype=np.int64).astype(np.float64)
 
 
 def quantiles(values: npt.NDArray[np.float64], shares: Sequence[float]) -> list[float]:

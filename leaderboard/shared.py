@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from skillneurons.leaderboard.models import Identity, identity
-from skillneurons.leaderboard.settings import differences
-from skillneurons.results import Result, canonical_json
+from skillneurons.leaderboard.settings import differences, plain_json
+from skillneurons.results import Result
 
 _NOT_ASKED = ("seed", "seeds", "model", "metrics", "causal")
 
@@ -54,7 +54,7 @@ def shared(cells: Iterable[Result]) -> tuple[list[Shared], list[str]]:
     for cell in sorted(cells, key=lambda cell: cell.key):
         if cell.status == "ok":
             settings = named.setdefault((cell.task["name"], cell.metric["name"]), {})
-            settings.setdefault(canonical_json(asked(cell)), []).append(cell)
+            settings.setdefault(plain_json(asked(cell)), []).append(cell)
     found: list[Shared] = []
     refused: list[str] = []
     for (task, metric), settings in sorted(named.items()):
