@@ -16,6 +16,7 @@ from skillneurons.errors import SkillNeuronsError
 
 if TYPE_CHECKING:
     from skillneurons.config import Config
+    from skillneurons.leaderboard.site.task_page import About
     from skillneurons.registry import Registry
     from skillneurons.types import Example, Task
 
@@ -49,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--format",
         action="append",
         default=[],
-        choices=("md", "csv", "parquet"),
-        help="may be given again (default: all)",
+        choices=("md", "csv", "parquet", "html"),
+        help="may be given again (default: md, csv, parquet); html is a site: index.html and site/",
     )
     board.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 with a diff if what is there is stale"
@@ -236,20 +237,32 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         )
     out = Path(arguments.output or dirs[0])
     formats = tuple(arguments.format) or ("md", "csv", "parquet")
+    about = _about_tasks(arguments) if "html" in formats else {}
     index = Index(None if arguments.check else out / NAME)
     board = build_board(dirs, index)
     if arguments.check:
-        difference = check_board(board, out, formats=formats)
+        difference = check_board(board, out, formats, about)
         if difference:
             print(difference)
             _say([f"{out} is stale; rebuild it with: skillneurons leaderboard {' '.join(map(str, dirs))} -o {out}"])
         _say(board.problems)
         return 1 if difference or board.problems else 0
-    paths = write_board(board, out, formats)
+    paths = write_board(board, out, formats, about)
     index.save()
     print(board_text(board))
     _say([*board.problems, "written: " + ", ".join(map(str, paths))])
     return 1 if board.problems else 0
+
+
+def _about_tasks(arguments: argparse.Namespace) -> dict[str, About]:
+    """Return what the plugins that are loaded here say of their tasks."""
+    from skillneurons.leaderboard.site.task_page import About
+
+    registry = _registry(arguments)
+    return {
+        name: About(found.value.version, registry.source_hash("task", name), found.value.description)
+        for name, found in registry.tasks.items()
+    }
 
 
 def _evaluation(

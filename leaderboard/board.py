@@ -1,4 +1,4 @@
-"""The leaderboard: from folders of finished cells to ``board.md``, ``board.csv`` and ``board.parquet``.
+"""The leaderboard: from folders of finished cells to ``board.md``, ``board.csv``, ``board.parquet``, and a site.
 
 The same cells give the same bytes in any order of files and folders. A damaged cell is named and
 left out; the others go on.
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import ResultsError, unknown_name
 from skillneurons.leaderboard.accuracies import accuracy_order, make_accuracies
@@ -31,7 +31,11 @@ from skillneurons.leaderboard.sources import CellFile, Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
 from skillneurons.results import canonical_json, make_folder, write_atomic
 
+if TYPE_CHECKING:
+    from skillneurons.leaderboard.site.task_page import About
+
 FORMATS = ("md", "csv", "parquet")
+SITE = "html"  # a folder of pages, made where it is asked for
 LONG = 1000  # rows; more are not printed to a terminal
 
 
@@ -43,6 +47,7 @@ class Board:
     terminal (they name files by their path); ``left_out`` says the same without folders, for the
     page. ``notes`` name the tasks and metrics whose rows must not be compared. ``causes`` are, by (model, revision), the
     lines about causes, and ``tested`` what they were made from, by bundle. ``standings`` set several models beside each other.
+    ``found`` and ``sources`` are where it all came from.
     """
 
     rendered: list[RenderedRow]
@@ -53,6 +58,8 @@ class Board:
     causes: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
     tested: Sequence[Mapping[str, Any]] = ()
     standings: Standings = field(default_factory=Standings)
+    found: FoundCells = field(default_factory=FoundCells)
+    sources: Sequence[Source] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -105,7 +112,10 @@ def _build(dirs: Sequence[Path | str], index: Index) -> Board:
     rendered = sorted((row for bundle in bundles.values() for row in bundle.rows), key=lambda one: row_order(one.row))
     notes = comparability(mark for bundle in bundles.values() for mark in bundle.marks)
     tested = [bundle.causes for bundle in bundles.values()]
-    return Board(rendered, _accuracies(found, index), problems, notes, sorted(left_out), causes, tested, standings)
+    accuracies = _accuracies(found, index)
+    return Board(
+        rendered, accuracies, problems, notes, sorted(left_out), causes, tested, standings, found, tuple(sources)
+    )
 
 
 def _work_out(found: FoundCells, index: Index) -> tuple[dict[str, Bundle], Standings]:
@@ -209,19 +219,39 @@ def render(board: Board, name: str) -> bytes:
     return csv_bytes([one.csv for one in board.rendered]) if name == "csv" else parquet_bytes(board.rows)
 
 
-def write_board(board: Board, out: Path | str, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Write ``board.<format>`` for each format, each file whole or not at all; return their paths."""
-    contents = {Path(out) / f"board.{name}": render(board, name) for name in formats}
+def write_board(
+    board: Board, out: Path | str, formats: Sequence[str] = FORMATS, about: Mapping[str, About] | None = None
+) -> list[Path]:
+    """Write ``board.<format>`` for each format, each file whole or not at all; return their paths.
+
+    ``html`` writes ``index.html`` and the folder ``site/``, where ``about`` says what tasks measure; what is damaged beside
+    the cells joins ``board.problems``.
+    """
+    contents = {Path(out) / f"board.{name}": render(board, name) for name in formats if name != SITE}
     make_folder(Path(out))
     for path, data in contents.items():
         write_atomic(path, data)
-    return list(contents)
+    if SITE not in formats:
+        return list(contents)
+    from skillneurons.leaderboard.site.folder import write_site
+
+    index, problems = write_site(board, Path(out), about or {})
+    board.problems.extend(problems)
+    return [*contents, index]
 
 
-def check_board(board: Board, out: Path | str, formats: Sequence[str] = FORMATS) -> str:
+def check_board(
+    board: Board, out: Path | str, formats: Sequence[str] = FORMATS, about: Mapping[str, About] | None = None
+) -> str:
     """Return what differs between the files in ``out`` and the rebuilt board, ``""`` where they are fresh."""
     parts = []
-    for name in formats:
+    if SITE in formats:
+        from skillneurons.leaderboard.site.folder import check_site
+
+        differ, problems = check_site(board, Path(out), about or {})
+        board.problems.extend(problems)
+        parts += differ
+    for name in (name for name in formats if name != SITE):
         path = Path(out) / f"board.{name}"
         fresh = render(board, name)
         try:

@@ -38,6 +38,10 @@ class Source(Protocol):
         """Return a file's bytes; raise OSError where it cannot be read."""
         ...
 
+    def fetch(self, name: str) -> bytes | None:
+        """Return the bytes of ``passes/KEY/scores.safetensors`` or the like; None where there is no such file."""
+        ...
+
 
 def open_source(place: str | Path) -> Source:
     """Return the run folder at a path or URL; raise ResultsError where there is none, or no cells folder."""
@@ -79,6 +83,17 @@ class LocalFolder:
         with open(file.place, "rb") as opened:  # noqa: PTH123 - ten thousand times, and pathlib is slow
             return opened.read()
 
+    def fetch(self, name: str) -> bytes | None:
+        """Return the bytes of a file by its name in the folder; None where there is no such file, or it leads elsewhere."""
+        if not _inside(name):
+            return None
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ResultsError(f"cannot read {self.root / name}: {error.strerror}") from error
+
 
 class RemoteFolder:
     """A run folder at a URL: ``s3://bucket/run``, ``memory://run``, whatever fsspec has a driver for."""
@@ -119,6 +134,23 @@ class RemoteFolder:
         """Return a file's bytes."""
         data: bytes = self._system.cat_file(f"{self._root}/{file.place.removeprefix(self.place).lstrip('/')}")
         return data
+
+    def fetch(self, name: str) -> bytes | None:
+        """Return the bytes of a file by its name in the folder; None where there is no such file, or it leads elsewhere."""
+        if not _inside(name):
+            return None
+        try:
+            data: bytes = self._system.cat_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ResultsError(f"cannot read {self.place}/{name}: {error}") from error
+        return data
+
+
+def _inside(name: str) -> bool:
+    """Whether every part of a name is a plain file name: a cell may be a stranger's."""
+    return all(part not in ("", ".", "..") and "\\" not in part and "\0" not in part for part in name.split("/"))
 
 
 def _is_result(name: str) -> bool:

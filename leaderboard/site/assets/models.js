@@ -1,0 +1,49 @@
+/* Two models at a time: the paired difference of every column that both have, with its interval. */
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const a = document.getElementById("a"), b = document.getElementById("b"), task = document.getElementById("task");
+  const table = document.getElementById("pairs").tBodies[0];
+  const cell = (text, css) => { const made = document.createElement("td"); made.textContent = text; if (css) made.className = css; return made; };
+  const figure = (value, sign) => value === null ? "–" : (sign && value > 0 ? "+" : "") + value.toFixed(3);
+  const chosen = () => {
+    const [one, other] = [Number(a.value), Number(b.value)];
+    const turn = one > other ? -1 : 1;
+    const pair = data.pairs[`${Math.min(one, other)} ${Math.max(one, other)}`] || [];
+    return pair.filter((row) => !task.value || row.task === task.value).map((row) => {
+      const d = row.d.map((v) => v === null ? null : turn * v);
+      const [low, high] = turn < 0 ? [d[2], d[1]] : [d[1], d[2]];
+      const [ra, rb] = turn < 0 ? [row.r[1], row.r[0]] : row.r;
+      return { ...row, difference: d[0], low, high, ra, rb };
+    });
+  };
+  const show = () => {
+    const rows = chosen();
+    document.getElementById("said").textContent = a.value === b.value ? "Choose two different models." :
+      rows.length ? `${rows.filter((row) => row.beyond).length} of ${rows.length} columns differ beyond noise.` : "These two have no column in common.";
+    table.replaceChildren(...rows.map((row) => {
+      const line = document.createElement("tr");
+      line.append(cell(row.task), cell(row.setting ? `${row.column} (${row.setting})` : row.column), cell(figure(row.ra), "n"), cell(figure(row.rb), "n"), cell(figure(row.difference, true), "n"),
+        cell(row.low === null ? "–" : `${figure(row.low, true)} to ${figure(row.high, true)}`, "n"), cell(row.p === null ? "–" : row.p.toFixed(3), "n"),
+        cell(row.beyond ? "beyond noise" : row.why || "within noise", row.beyond ? "verdict-cause" : "quiet"));
+      return line;
+    }));
+    Figures.draw("differences", () => {
+      const known = chosen().filter((row) => row.low !== null).slice(0, 60).reverse();
+      if (!known.length) return "Nothing to draw: no column of these two has a paired interval.";
+      const points = (beyond, tone, label) => {
+        const part = known.filter((row) => Boolean(row.beyond) === beyond);
+        return { type: "scatter", mode: "markers", name: label, x: part.map((row) => row.difference), y: part.map((row) => Figures.text(`${row.task}  ${row.column}${row.setting ? ` (${row.setting})` : ""}`)),
+          error_x: { type: "data", symmetric: false, array: part.map((row) => row.high - row.difference), arrayminus: part.map((row) => row.difference - row.low), color: Figures.colour(tone) }, marker: { size: 8, color: Figures.colour(tone) } };
+      };
+      return {
+        height: Math.max(220, 90 + 24 * known.length),
+        traces: [points(true, "a", "beyond noise"), points(false, "quiet", "within noise")],
+        layout: { showlegend: true, xaxis: { title: { text: "difference of held-out r, A minus B (95 % interval)" }, zeroline: true },
+          yaxis: { type: "category", categoryorder: "array", categoryarray: known.map((row) => Figures.text(`${row.task}  ${row.column}${row.setting ? ` (${row.setting})` : ""}`)), tickfont: { size: 11 } } },
+      };
+    });
+  };
+  if (b.options.length > 1) b.selectedIndex = 1;
+  [a, b, task].forEach((one) => one.addEventListener("change", show));
+  show();
+})();

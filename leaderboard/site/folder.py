@@ -1,0 +1,171 @@
+"""The site as a folder: which pages there are, written whole and cleaned of pages that are gone, or checked for drift.
+
+``site/manifest.json`` names every file with its hash. Only files that it names are ever removed. The pages of a bundle
+(model, task, metric) are made together, so that no more than its cells are held at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skillneurons.errors import ResultsError
+from skillneurons.leaderboard.found_cells import CellEntry
+from skillneurons.leaderboard.settings import plain_json, settings_key
+from skillneurons.leaderboard.site import places
+from skillneurons.leaderboard.site.board_page import board_page
+from skillneurons.leaderboard.site.card_page import card_page, carded
+from skillneurons.leaderboard.site.cell_page import cell_page
+from skillneurons.leaderboard.site.kept import kept_activations, read_kept
+from skillneurons.leaderboard.site.models_page import models_page
+from skillneurons.leaderboard.site.task_page import About, task_page
+from skillneurons.results import DamagedCell, Result, make_folder, parse_cell, write_atomic
+
+if TYPE_CHECKING:
+    from skillneurons.leaderboard.board import Board
+
+_HERE = Path(__file__).parent
+_SHIPPED = {
+    "datatables.js": "vendor/datatables-3.1.5.min.js",
+    "datatables.LICENSE.txt": "vendor/datatables.LICENSE.txt",
+    "plotly.js": "vendor/plotly-cartesian-4.1.1.min.js",
+    "plotly.LICENSE.txt": "vendor/plotly.LICENSE.txt",
+    **{
+        name: f"assets/{name}"
+        for name in ("site.css", "theme.js", "board.js", "figures.js", "cell.js", "card.js", "models.js")
+    },
+}
+
+
+def site_files(board: Board, about: Mapping[str, About], problems: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield (place, bytes) of every file of the site but the manifest; add to ``problems`` what is damaged beside cells."""
+    for name, file in _SHIPPED.items():
+        yield f"{places.ASSETS}/{name}", (_HERE / file).read_bytes()
+    bundles = board.found.bundles
+    tasks: dict[str, dict[str, Mapping[str, Any]]] = {}
+    pages = {places.cell_place(entry.key) for entries in bundles.values() for entry in entries}
+    for name in sorted(bundles):
+        cells = [_read(entry) for entry in bundles[name]]
+        for cell in cells:
+            tasks.setdefault(cell.task["name"], {}).setdefault(plain_json(cell.task), cell.task)
+        yield from _cell_pages(board, cells, problems)
+    pages |= {places.task_place(name) for name in tasks}
+    if board.standings.standings:
+        pages.add(places.MODELS)
+        yield places.MODELS, models_page(_skills(board), board.standings)
+    for name, variants in sorted(tasks.items()):
+        rows = [row for row in board.rows if row["task"] == name]
+        accuracies = [entry for entry in board.accuracies if entry["task"] == name]
+        ordered = [variants[text] for text in sorted(variants)]
+        page = task_page(name, ordered, rows, accuracies, _about(name, about), frozenset(pages))
+        yield places.task_place(name), page
+    yield places.BOARD, board_page(board, frozenset(pages))
+
+
+def _about(name: str, about: Mapping[str, About]) -> About | None:
+    """Return what is known of a task, or of the task that it is a part of."""
+    return about.get(name) or about.get(name.partition("/")[0])
+
+
+def _read(entry: CellEntry) -> Result:
+    loaded = parse_cell(Path(entry.file.name), entry.source.read(entry.file))
+    if isinstance(loaded, DamagedCell):
+        raise ResultsError(f"{entry.file.place} changed while the site was built; build it again")
+    return loaded
+
+
+def _cell_pages(board: Board, cells: Sequence[Result], problems: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the pages of one bundle's cells and of their neuron cards."""
+    alike: dict[str, list[Result]] = {}
+    for cell in cells:
+        alike.setdefault(settings_key(cell), []).append(cell)
+    for cell in cells:
+        kept = read_kept(board.sources, cell)
+        problems += kept.problems
+        yield places.cell_place(cell.key), cell_page(cell, alike[settings_key(cell)], kept)
+        neurons = carded(kept)
+        activations = kept_activations(board.sources, cell) if neurons else None
+        for neuron, columns in neurons.items():
+            yield places.card_place(cell.key, neuron), card_page(cell, neuron, columns, kept, activations)
+
+
+def _skills(board: Board) -> list[list[Result]]:
+    """Return the cells of all models by task and metric."""
+    skills: dict[tuple[str, str], list[CellEntry]] = {}
+    for name, entries in sorted(board.found.bundles.items()):
+        _, _, task, metric = json.loads(name)
+        skills.setdefault((task, metric), []).extend(entries)
+    return [[board.found.cell(entry) for entry in entries] for _, entries in sorted(skills.items())]
+
+
+def write_site(board: Board, out: Path, about: Mapping[str, About]) -> tuple[Path, list[str]]:
+    """Write the site to ``out`` and return the path of ``index.html`` and what must be said.
+
+    Pages that did not change are not written again; the board's page and the manifest come last. Pages of an earlier
+    site that are no longer there are removed.
+    """
+    problems: list[str] = []
+    before = _manifest(out)
+    written: dict[str, str] = {}
+    made: set[Path] = set()
+    for place, data in site_files(board, about, problems):
+        path = out / place
+        if path.parent not in made:
+            make_folder(path.parent)
+            made.add(path.parent)
+        written[place] = hashlib.sha256(data).hexdigest()
+        if not _same(path, data):
+            write_atomic(path, data)
+    for place in sorted(before.keys() - written.keys()):
+        _remove(out, place)
+    write_atomic(out / places.MANIFEST, _manifest_bytes(written))
+    return out / places.BOARD, problems
+
+
+def check_site(board: Board, out: Path, about: Mapping[str, About]) -> tuple[list[str], list[str]]:
+    """Return (what differs between the site in ``out`` and the rebuilt one, problems); nothing is written."""
+    problems: list[str] = []
+    fresh: dict[str, str] = {}
+    differ = []
+    for place, data in site_files(board, about, problems):
+        fresh[place] = hashlib.sha256(data).hexdigest()
+        if not (out / place).is_file():
+            differ.append(f"{out / place} is missing")
+        elif not _same(out / place, data):
+            differ.append(f"{out / place} is stale")
+    gone = sorted(place for place in _manifest(out).keys() - fresh.keys() if (out / place).exists())
+    return [*differ, *(f"{out / place} is no longer part of the site" for place in gone)], problems
+
+
+def _same(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False  # not there, or not readable: written anew, which says why where that fails
+
+
+def _manifest_bytes(files: Mapping[str, str]) -> bytes:
+    return (json.dumps(dict(sorted(files.items())), indent=0) + "\n").encode()
+
+
+def _manifest(out: Path) -> dict[str, str]:
+    """Return the files of the site that was written before; none where its manifest cannot be read."""
+    try:
+        content = json.loads((out / places.MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {place: str(digest) for place, digest in content.items()} if isinstance(content, dict) else {}
+
+
+def _remove(out: Path, place: str) -> None:
+    """Remove a page of an earlier site; a manifest that names anything outside ``site/`` is not believed."""
+    parts = place.split("/")
+    if parts[0] != places.ROOT or len(parts) < 2 or any(part in ("", ".", "..") for part in parts):
+        return
+    path = out / place
+    path.unlink(missing_ok=True)
+    if path.parent != out / places.ROOT and path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
