@@ -51,7 +51,8 @@ def _data(rows: Sequence[Row], standings: Standings, pages: frozenset[str]) -> d
     names = [name for name in COLUMNS if name != "keys"]
     ranks = _ranks(standings)
     numeric = [name for name in names if COLUMNS[name] is not str]
-    known = (*names, "rank") if ranks else tuple(names)
+    at = names.index("heldout_top10_r_high") + 1
+    known = (*names[:at], "rank", *names[at:]) if ranks else tuple(names)
     columns = [{"name": name, "number": name in numeric, "rank": name == "rank", "help": HELP[name]} for name in known]
     body = []
     for row in rows:

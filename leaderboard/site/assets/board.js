@@ -1,11 +1,12 @@
 /* The board's table: rows from the page's own data, sorted, searched and chosen by DataTables. All text is set as text. */
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const at = Object.fromEntries(data.columns.map((column, i) => [column.name, i]));
+  const at = Object.fromEntries(data.columns.filter((column) => !column.rank).map((column, i) => [column.name, i]));
   const narrow = window.matchMedia("(max-width: 700px)").matches;
   const shown = new Set(narrow ? data.narrow : data.shown);
   const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
-  const link = (place, text) => `<a href="${escaped(place)}">${escaped(text)}</a>`;
+  const breakable = (text) => escaped(text).replace(/[._]/g, "$&<wbr>");
+  const link = (place, text) => `<a href="${escaped(place)}">${breakable(text)}</a>`;
   const empty = (row) => `<span class="empty" title="${escaped(row.v[at.reason] || "not measured")}">–</span>`;
 
   const heldout = (row) => {
@@ -41,7 +42,7 @@
   const table = new DataTable("#board", {
     data: data.rows,
     columns: data.columns.map((column) => ({
-      title: `<span title="${escaped(column.help)}">${escaped(column.name)}</span>`,
+      title: `<span title="${escaped(column.help)}">${breakable(column.name)}</span>`,
       name: column.name,
       className: column.number || column.rank ? "n" : column.name,
       type: column.number || column.rank ? "num" : "string",

@@ -8,12 +8,13 @@ const Figures = (() => {
     const { xaxis, yaxis, ...rest } = more;
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), size: 12 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("quiet"), activecolor: colour("a") },
       margin: { l: 8, r: 12, t: 8, b: 8 }, hoverlabel: { namelength: -1 }, showlegend: false,
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } },
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, font: { size: 11 } },
       xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
     };
   };
-  const plotted = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" } };
+  const plotted = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" } };
 
   /* make() gives {traces, layout}, or a string that says why there is no figure. It is called again when the theme changes. */
   const draw = (id, make) => {
@@ -39,7 +40,7 @@ const Figures = (() => {
   const text = (value) => String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const vertical = (x, dash, label, anchor) => ({
     shape: { type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: colour("chance"), width: 2, dash } },
-    annotation: label && { x, yref: "paper", y: 1, text: label, showarrow: false, xanchor: anchor, yanchor: "top", font: { color: colour("chance"), size: 11 } },
+    annotation: label && { x, yref: "paper", y: 0.88, text: label, showarrow: false, xanchor: anchor, yanchor: "top", font: { color: colour("chance"), size: 11 } },
   });
 
   const histogram = (found) => {
@@ -98,7 +99,7 @@ const Figures = (() => {
     return {
       traces: [followed, line("accuracy", "accuracy", "c", "y"), line("neutral_loss", "loss of neutral text (nats, right axis)", "b", "y2")].filter(Boolean),
       layout: { showlegend: true, margin: { l: 8, r: 8, t: 8, b: 8 }, xaxis: { title: { text: "alpha (sd)" }, tickvals: curve.alphas }, yaxis: { title: { text: "column and accuracy" } },
-        yaxis2: { overlaying: "y", side: "right", automargin: true, showgrid: false, rangemode: "tozero" } },
+        yaxis2: { overlaying: "y", side: "right", automargin: true, showgrid: false, rangemode: "tozero", tickmode: "auto", nticks: 5 } },
     };
   };
 

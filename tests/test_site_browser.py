@@ -1,0 +1,265 @@
+"""The site in a real headless Chromium, opened from disk: no console error, no request but for files, everything works.
+
+Needs Chromium, its driver and selenium. They are skipped where missing, unless SKILLNEURONS_BROWSER=1 says that they must be there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+from skillneurons.leaderboard.board import build_board, write_board
+from skillneurons.leaderboard.site import places
+from synthetic_cells import synthetic_cell
+
+CHROME = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+DRIVER = shutil.which("chromedriver")
+REQUIRED = os.environ.get("SKILLNEURONS_BROWSER") == "1"
+
+if not REQUIRED:
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    if CHROME is None or DRIVER is None:
+        pytest.skip("no Chromium with its driver on this machine", allow_module_level=True)
+
+EVIL = "<script>window.hacked=1</script><img src=x onerror='window.hacked=2'>"
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1300,900"),
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a site of three models, two tasks (one with a hostile name) and one neuron card."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "cells").mkdir()
+    for index in range(120):
+        cell = synthetic_cell(index, shift=-0.2 if index // 3 % 10 == 1 else 0.0)
+        if cell["model"]["name"] not in ("model0", "model1", "model2"):
+            continue
+        if cell["metric"]["name"] == "metric03":
+            cell["task"]["name"] = EVIL
+        (column,) = cell["columns"]
+        cell["causal"]["columns"][column]["steering"] = {
+            **{"alphas": [-4.0, 0.0, 4.0], "metric": [0.2, 0.5, 0.8], "log_prob": [-1.0, -0.5, -0.7]},
+            **{"accuracy": [0.5, 0.8, 0.6], "neutral_loss": [2.0, 1.0, 2.5], "followed": "metric", "trend": "rising"},
+        }
+        place = folder / "passes" / cell["pass"]
+        place.mkdir(parents=True)
+        scores = np.random.default_rng(index).normal(0, 0.1, (4, 640)).astype(np.float32)
+        (place / "scores.safetensors").write_bytes(save({column: scores}))
+        (folder / "cells" / f"{cell['key']}.json").write_text(json.dumps(cell))
+    out = tmp_path_factory.mktemp("site")
+    board = build_board([folder])
+    write_board(board, out, ["html"])
+    assert board.problems == []
+    return out
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = str(CHROME)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chrome')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def wait(told: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    """Return what ``told`` gives as soon as it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = told()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"still not: {what}")
+
+
+def requests_of_pages(driver: Any) -> list[str]:
+    """Return what pages asked for since the last call; what the browser asks for itself is not theirs."""
+    entries = [json.loads(one["message"])["message"] for one in driver.get_log("performance")]
+    sent = [one["params"] for one in entries if one["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in sent if one.get("documentURL", "").startswith("file:")]
+
+
+def show(driver: Any, page: Path) -> None:
+    driver.get("about:blank")
+    driver.get_log("browser"), driver.get_log("performance")
+    driver.get(page.as_uri())
+    wait(lambda: driver.execute_script("return document.readyState") == "complete", "loaded")
+
+
+def silent(driver: Any) -> None:
+    assert driver.get_log("browser") == []
+    asked = requests_of_pages(driver)
+    assert asked, "the log of requests is empty, so it proves nothing"
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert driver.execute_script("return window.hacked") is None
+
+
+def column_of(driver: Any, name: str) -> list[str]:
+    script = (
+        "const t = new DataTable('#board'); const c = t.column(arguments[0] + ':name');"
+        "return t.rows({search: 'applied', order: 'applied'}).nodes().map((r) => t.cell(r, c.index()).node().innerText).toArray();"
+    )
+    return [str(text) for text in driver.execute_script(script, name)]
+
+
+def shown(driver: Any) -> int:
+    return len(driver.find_elements("css selector", "#board tbody tr td:first-child:not(.dt-empty)"))
+
+
+def click(driver: Any, css: str) -> None:
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", driver.find_element("css selector", css))
+    driver.find_element("css selector", css).click()
+
+
+def test_the_board_sorts_by_click_and_by_key(chrome: Any, site: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    show(chrome, site / "index.html")
+    wait(lambda: shown(chrome) == 12, "twelve rows")
+    click(chrome, "#board th[data-dt-column] span[title^='The mean r of the same ten']")
+    values = [float(text.split()[0]) for text in column_of(chrome, "heldout_top10_r")]
+    assert values == sorted(values, reverse=True) and len(set(values)) > 5
+    order = "return new DataTable('#board').order().map((one) => [one[0], one[1]])[0]"
+    (index, direction) = chrome.execute_script(order)
+    assert direction == "desc"
+    button = chrome.find_element("css selector", f"#board th[data-dt-column='{index}'] .dt-column-order")
+    chrome.execute_script("arguments[0].focus()", button)
+    assert chrome.execute_script("return document.activeElement === arguments[0]", button)
+    button.send_keys(Keys.ENTER)
+    wait(lambda: chrome.execute_script(order) == [index, "asc"], "turned round by Enter")
+    values = [float(text.split()[0]) for text in column_of(chrome, "heldout_top10_r")]
+    assert values == sorted(values)
+    silent(chrome)
+
+
+def test_the_board_filters_searches_and_chooses_columns(chrome: Any, site: Path) -> None:
+    show(chrome, site / "index.html")
+    wait(lambda: shown(chrome) == 12, "twelve rows")
+    click(chrome, "#choose details:nth-of-type(1) summary")
+    click(chrome, "#choose fieldset[data-filter=model] input[value=model1]")
+    wait(lambda: shown(chrome) == 4, "one model")
+    assert set(column_of(chrome, "model")) == {"model1"}
+    click(chrome, "#choose fieldset[data-filter=model] input[value=model2]")
+    wait(lambda: shown(chrome) == 8, "two models")
+    search = chrome.find_element("css selector", "input[type=search]")
+    search.send_keys("metric02")
+    wait(lambda: shown(chrome) == 2, "two models on one metric")
+    search.clear()
+    search.send_keys("<img src")
+    wait(lambda: shown(chrome) == 2, "a search for what stands in the name")
+    heads = "return [...document.querySelectorAll('#board thead th')].map((one) => one.innerText.trim())"
+    assert "shrinkage" not in chrome.execute_script(heads)
+    click(chrome, "#choose details:nth-of-type(5) summary")
+    click(chrome, "#choose input[value=shrinkage]")
+    assert "shrinkage" in chrome.execute_script(heads)
+    click(chrome, "#choose button[type=reset]")
+    wait(lambda: shown(chrome) == 12, "all rows again")
+    assert "shrinkage" not in chrome.execute_script(heads)
+    silent(chrome)
+
+
+def test_a_script_in_a_name_stays_text(chrome: Any, site: Path) -> None:
+    show(chrome, site / "index.html")
+    wait(lambda: shown(chrome) == 12, "twelve rows")
+    assert EVIL in column_of(chrome, "task")
+    silent(chrome)
+    key = next(one for one in (synthetic_cell(i) for i in range(120)) if one["metric"]["name"] == "metric03")["key"]
+    for place in (places.task_place(EVIL), places.cell_place(key), places.MODELS):
+        show(chrome, site / place)
+        assert EVIL in chrome.execute_script("return document.body.textContent"), place
+        time.sleep(0.3)
+        silent(chrome)
+
+
+def test_a_cell_draws_its_figures_and_a_table_of_its_neurons(chrome: Any, site: Path) -> None:
+    show(chrome, site / places.cell_place(synthetic_cell(0)["key"]))
+    for figure in ("histogram", "map", "doses", "steering", "seeds"):
+        wait(lambda f=figure: chrome.find_elements("css selector", f"#{f} .main-svg"), f"{figure} drawn")
+    counts = chrome.execute_script(
+        "return document.getElementById('histogram').data[0].y.filter((n) => n).reduce((a, b) => a + b)"
+    )
+    assert counts == 2560
+    assert chrome.execute_script("return document.getElementById('doses').data[3].y") == [0.01, 0.01]
+    assert len(chrome.execute_script("return document.getElementById('seeds').data[0].x")) == 3
+    chrome.execute_script(
+        "const s = document.getElementById('outcome'); s.value = 'log_prob'; s.dispatchEvent(new Event('change'))"
+    )
+    title = "return document.getElementById('doses').layout.yaxis.title.text"
+    wait(lambda: "nats" in chrome.execute_script(title), "another outcome")
+    silent(chrome)
+
+
+def test_two_models_are_set_beside_each_other(chrome: Any, site: Path) -> None:
+    show(chrome, site / places.MODELS)
+    rows = lambda: chrome.execute_script(
+        "return [...document.querySelectorAll('#pairs tbody tr')].map((r) => [...r.cells].map((c) => c.innerText))"
+    )  # noqa: E731
+    wait(lambda: len(rows()) == 4, "four columns")
+    forward = rows()
+    assert all(line[4].startswith("+0.") for line in forward) and {line[7] for line in forward} == {"beyond noise"}
+    assert chrome.find_element("id", "said").text == "4 of 4 columns differ beyond noise."
+    wait(lambda: chrome.find_elements("css selector", "#differences .main-svg"), "drawn")
+    chrome.execute_script(
+        "for (const [id, i] of [['a', 1], ['b', 0]]) { const s = document.getElementById(id); s.selectedIndex = i; s.dispatchEvent(new Event('change')); }"
+    )
+    backward = wait(lambda: rows() if rows() != forward else None, "turned round")
+    assert [line[4] for line in backward] == [line[4].replace("+", "-") for line in forward]
+    assert [line[2] for line in backward] == [line[3] for line in forward]
+    silent(chrome)
+
+
+def test_dark_and_light(chrome: Any, site: Path) -> None:
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    seen = {}
+    for scheme in ("light", "dark"):
+        features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+        show(chrome, site / "index.html")
+        seen[scheme] = chrome.execute_script(ground)
+    assert seen["light"] == "rgb(255, 255, 255)" and seen["dark"] != seen["light"]
+    click(chrome, "#theme")
+    assert chrome.execute_script(ground) == seen["light"]
+    chrome.execute_script("localStorage.clear()")
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_no_page_is_wider_than_a_phone(chrome: Any, site: Path) -> None:
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        task, cell = places.task_place("task000"), places.cell_place(synthetic_cell(0)["key"])
+        for place in ("index.html", task, cell, places.MODELS, places.task_place(EVIL)):
+            show(chrome, site / place)
+            assert chrome.execute_script("return document.documentElement.scrollWidth") <= 390, place
+            silent(chrome)
+    finally:
+        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_watch_over_requests_and_the_console_can_fail(chrome: Any, site: Path, tmp_path: Path) -> None:
+    page = tmp_path / "loud.html"
+    page.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.error('loud')</script>")
+    show(chrome, page)
+    assert any(url.startswith("http:") for url in wait(lambda: requests_of_pages(chrome), "a request"))
+    assert any("loud" in line["message"] for line in chrome.get_log("browser"))
