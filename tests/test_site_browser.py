@@ -212,9 +212,12 @@ def test_a_cell_draws_its_figures_and_a_table_of_its_neurons(chrome: Any, site: 
 
 def test_two_models_are_set_beside_each_other(chrome: Any, site: Path) -> None:
     show(chrome, site / places.MODELS)
-    rows = lambda: chrome.execute_script(
-        "return [...document.querySelectorAll('#pairs tbody tr')].map((r) => [...r.cells].map((c) => c.innerText))"
-    )  # noqa: E731
+    texts = "return [...document.querySelectorAll('#pairs tbody tr')].map((r) => [...r.cells].map((c) => c.innerText))"
+
+    def rows() -> list[list[str]]:
+        found: list[list[str]] = chrome.execute_script(texts)
+        return found
+
     wait(lambda: len(rows()) == 4, "four columns")
     forward = rows()
     assert all(line[4].startswith("+0.") for line in forward) and {line[7] for line in forward} == {"beyond noise"}
