@@ -31,7 +31,7 @@ from skillneurons.errors import SkillNeuronsError
 from skillneurons.gating import Skill, skills_on_demand
 from skillneurons.inputs import encode_examples
 from skillneurons.interaction import joint_ablation, overlaps
-from skillneurons.passes import read_scores
+from skillneurons.pass_scores import read_scores
 from skillneurons.prompt import SoftPrompt
 from skillneurons.results import Result, content_key, write_json_atomic
 from skillneurons.statistics import ranking

@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _compare_options(command("compare", _compare, "compare models on the examples and groups that they share"))
     _show_options(command("show", _show, "show a finished cell and its neurons"))
+    _plot_options(command("plot", _plot, "write the figures of a finished cell for a paper"))
     listing = command("list", _list, "list what is there")
     listing.add_argument("what", choices=("tasks", "metrics", "attributions", "graders", "models"))
     listing.add_argument("--json", action="store_true", help="as JSON, with every detail")
@@ -127,6 +128,18 @@ def _show_options(parser: argparse.ArgumentParser) -> None:
     add("--neuron", metavar="N", help="one neuron's card, as in L03.N0127")
     add("--svg", metavar="FILE", help="write the density of the neuron's activation by metric value there")
     add("--top", type=int, default=10, metavar="N", help="how many neurons (default: 10)")
+
+
+def _plot_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dir", metavar="DIR", help="run folder")
+    add("key", metavar="KEY", help="a cell's key, or how it begins")
+    add("--column", metavar="C", help="the column (default: the one that causes were tested on, or the first)")
+    add("--neuron", metavar="N", help="whose density, as in L03.N0127 (default: the column's strongest)")
+    names = "histogram, map, doses, steering, seeds or density"
+    add("--figure", action="append", default=[], metavar="F", help=f"{names}; may be given again (default: all)")
+    add("--format", action="append", default=[], metavar="F", help="pdf, png or svg; may be given again (default: pdf)")
+    add("-o", "--output", metavar="DIR", help="where to write (default: DIR/plots)")
 
 
 def _selftest_options(parser: argparse.ArgumentParser) -> None:
@@ -364,6 +377,24 @@ def _show(arguments: argparse.Namespace) -> int:
         written = density_picture(arguments.dir, arguments.key, arguments.column, arguments.neuron, Path(arguments.svg))
         _say([f"written: {written}"])
     print(show_cell(arguments.dir, arguments.key, column=arguments.column, neuron=arguments.neuron, top=arguments.top))
+    return 0
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from skillneurons.plot import plot_cell
+
+    done = plot_cell(
+        arguments.dir,
+        arguments.key,
+        column=arguments.column,
+        neuron=arguments.neuron,
+        figures=arguments.figure,
+        formats=arguments.format or ["pdf"],
+        out=arguments.output,
+    )
+    _say(done.missing)
+    for path in done.paths:
+        print(path)
     return 0
 
 

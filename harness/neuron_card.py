@@ -35,12 +35,12 @@ def parse_neuron(name: str) -> tuple[int, int]:
 
 def card_lines(root: Path, result: Result, neuron: str, names: Sequence[str]) -> list[str]:
     """Return the card of a neuron on the named columns of a cell; raise UserError for a neuron that does not exist."""
-    from skillneurons.passes import read_scores
+    from skillneurons.pass_scores import read_scores
 
     layer, index = parse_neuron(neuron)
     folder = ResultsFolder(root)
     scores, heldout = read_scores(folder, str(result.pass_))
-    kept = _cards(folder, result)
+    kept = cards_of(folder, result)
     cards, quantity = kept["columns"], quantity_of(result, kept)
     lines = [f"{neuron_name(layer, index)}:"]
     for name in names:
@@ -119,7 +119,8 @@ def column_density(folder: ResultsFolder, result: Result, column: str, layer: in
     return density_by_value(kept[f"{column}/heldout"][:, found[0]], values)
 
 
-def _cards(folder: ResultsFolder, result: Result) -> Mapping[str, Any]:
+def cards_of(folder: ResultsFolder, result: Result) -> Mapping[str, Any]:
+    """Return what the cards folder keeps of a cell; without a file, no columns."""
     path = folder.cards / f"{result.key}.json"
     if not path.exists():
         return {"columns": {}}

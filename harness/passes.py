@@ -13,14 +13,12 @@ from __future__ import annotations
 import io
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 from skillneurons.attribution import Attribution
-from skillneurons.errors import ResultsError
 from skillneurons.results import ResultsFolder, check_key, make_folder, write_atomic
 from skillneurons.statistics import ranking
 
@@ -98,14 +96,3 @@ def _examples_parquet(attribution: Attribution, chosen: Sequence[str]) -> bytes:
     sink = io.BytesIO()
     parquet.write_table(table, sink, compression="zstd")
     return sink.getvalue()
-
-
-def read_scores(folder: ResultsFolder, key: str) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
-    """Return (discovery scores, heldout scores) of a pass by column, each float32 (n_layers, d_ff)."""
-    place = folder.passes / check_key(key)
-    try:
-        return load_file(place / "scores.safetensors"), load_file(place / "heldout.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise ResultsError(
-            f"{place}: cannot read the scores of this pass ({error}); delete the folder and its cells and run again"
-        ) from error

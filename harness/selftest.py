@@ -27,7 +27,7 @@ from skillneurons.measurement import measure
 from skillneurons.model import LanguageModel
 from skillneurons.model_source import pocket_folder
 from skillneurons.null import ALPHA, permutation_null, smallest_useful
-from skillneurons.passes import read_scores
+from skillneurons.pass_scores import read_scores
 from skillneurons.planting import Plant, plant_strengths
 from skillneurons.prompt import initial_prompt
 from skillneurons.registry import Registered, Registry

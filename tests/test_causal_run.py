@@ -10,7 +10,7 @@ import pytest
 import skillneurons as sn
 from skillneurons.cli import main
 from skillneurons.leaderboard.board import build_board, render
-from skillneurons.passes import read_scores
+from skillneurons.pass_scores import read_scores
 from skillneurons.results import ResultsFolder
 
 SETTINGS = (

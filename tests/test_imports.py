@@ -25,7 +25,7 @@ RANKS = (
     {"model"},
     {"exchange", "spool", "partial"},
     {"null", "intervals"},
-    {"shortcuts", "paired", "pass_examples"},
+    {"shortcuts", "paired", "pass_examples", "pass_scores"},
     {"prompt", "sites", "inputs", "narrowing", "expert_activations", "sequences"},
     {"activations"},
     {"prefix", "workspace"},
@@ -34,6 +34,7 @@ RANKS = (
     {"loading"},
     {"outputs"},
     {"tuning", "measurement", "predict", "interventions", "reference", "density"},
+    {"figures"},
     {"changes", "inference", "effects", "controls", "output_vocabulary"},
     {"attribution", "replay", "token_activations", "correlation"},
     {"cell_columns", "passes", "finished_cell", "testbed", "gating", "cards"},
@@ -41,7 +42,7 @@ RANKS = (
     {"causal", "causes", "screening"},
     {"neuron_card"},
     {"unit", "show", "across"},
-    {"pairing", "neuron_view"},
+    {"pairing", "neuron_view", "plot"},
     {"compare"},
     {"compare_text"},
     {"runner"},
@@ -52,7 +53,19 @@ RANKS = (
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INSIDE = {*RANK, "plugins", "tasks", "leaderboard", "pocket"}
 READ = {"leaderboard", "errors", "results", "types", "cell_form", "across_file", "density"}
-HEAVY = ("torch", "numpy", "transformers", "datasets", "pandas", "pydantic", "yaml", "rich", "scipy", "pyarrow")
+HEAVY = (
+    "torch",
+    "numpy",
+    "transformers",
+    "datasets",
+    "pandas",
+    "pydantic",
+    "yaml",
+    "rich",
+    "scipy",
+    "pyarrow",
+    "matplotlib",
+)
 
 
 def imported(source: str) -> Iterator[tuple[str, bool]]:

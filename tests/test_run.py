@@ -13,7 +13,7 @@ import pytest
 import skillneurons as sn
 import torch
 from skillneurons.cli import main
-from skillneurons.passes import read_scores
+from skillneurons.pass_scores import read_scores
 from skillneurons.results import ResultsFolder
 
 STRANGER = """
