@@ -118,6 +118,7 @@ def _graders(registry: Registry) -> list[dict[str, Any]]:
 def _models(registry: Registry) -> list[dict[str, Any]]:
     return [
         {"name": "pocket", "description": "the embedded model"},
+        {"name": "pocket-small", "description": "a smaller one, trained by the same script from another seed"},
         {"name": "HUB/ID", "description": "any causal LM of the hub, such as Qwen/Qwen1.5-1.8B"},
         {"name": "DIR", "description": "any folder saved by save_pretrained"},
     ]

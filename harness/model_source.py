@@ -1,6 +1,6 @@
 """Where a model comes from and which revision it is, told without torch.
 
-A model is ``pocket`` (embedded), a folder saved by ``save_pretrained``, or a hub id. The resolved
+A model is ``pocket`` or ``pocket-small`` (embedded), a folder saved by ``save_pretrained``, or a hub id. The resolved
 revision of a folder is a hash over its configuration, weights and tokenizer; a hub id's is the commit.
 """
 
@@ -13,11 +13,14 @@ from pathlib import Path
 from skillneurons.errors import ModelError
 
 POCKET = "pocket"
+SMALL = "pocket-small"
+EMBEDDED = (POCKET, SMALL)
 
 
-def pocket_folder() -> Path:
-    """Return the folder of the embedded model."""
-    return Path(__file__).parent / "pocket"
+def pocket_folder(name: str = POCKET) -> Path:
+    """Return the folder of an embedded model."""
+    folder = Path(__file__).parent / "pocket"
+    return folder / "small" if name == SMALL else folder
 
 
 def resolve_model(name: str, revision: str | None = None) -> tuple[str, str]:
@@ -25,13 +28,13 @@ def resolve_model(name: str, revision: str | None = None) -> tuple[str, str]:
 
     A folder's revision is the hash of its content; a hub id's is the commit it points to.
     """
-    folder = pocket_folder() if name == POCKET else Path(name)
+    folder = pocket_folder(name) if name in EMBEDDED else Path(name)
     if folder.is_dir():
         _check_folder(name, folder)
         return str(folder), "sha256:" + _folder_hash(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
-            f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, or 'pocket'"
+            f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, 'pocket' or 'pocket-small'"
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -42,7 +45,7 @@ def resolve_model(name: str, revision: str | None = None) -> tuple[str, str]:
         raise ModelError(
             f"model {name!r}: no such folder, and the hub gives no model of that id"
             f"{f' at revision {revision!r}' if revision else ''} ({type(error).__name__}); "
-            "known without a hub: 'pocket', or a folder saved by save_pretrained"
+            "known without a hub: 'pocket', 'pocket-small', or a folder saved by save_pretrained"
         ) from error
     return name, Path(snapshot).name
 

@@ -75,7 +75,7 @@ def test_a_missing_folder(name: str) -> None:
     with pytest.raises(sn.ModelError) as error:
         sn.load_model(name)
     assert str(error.value) == (
-        f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, or 'pocket'"
+        f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, 'pocket' or 'pocket-small'"
     )
 
 
