@@ -239,6 +239,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from skillneurons.errors import UserError
+    from skillneurons.leaderboard.ahead import processes_here
     from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
     from skillneurons.leaderboard.index import NAME, Index
     from skillneurons.leaderboard.sources import URL
@@ -252,7 +253,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     formats = tuple(arguments.format) or ("md", "csv", "parquet")
     about = _about_tasks(arguments) if "html" in formats else {}
     index = Index(None if arguments.check else out / NAME)
-    board = build_board(dirs, index)
+    board = build_board(dirs, index, processes=processes_here())
     if arguments.check:
         difference = check_board(board, out, formats, about)
         if difference:

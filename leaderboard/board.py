@@ -16,17 +16,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import ResultsError, unknown_name
-from skillneurons.leaderboard.accuracies import accuracy_order, make_accuracies
-from skillneurons.leaderboard.bundles import Bundle, RenderedRow, bundle_bytes, make_bundle, parse_bundle
+from skillneurons.leaderboard.accuracies import accuracy_order
+from skillneurons.leaderboard.ahead import new_groups, work_out_ahead
+from skillneurons.leaderboard.bundles import Bundle, RenderedRow, parse_bundle
 from skillneurons.leaderboard.causes import causes_lines, causes_text
+from skillneurons.leaderboard.cells import without_columns
+from skillneurons.leaderboard.entries import (
+    ACCURACIES,
+    BUNDLE,
+    STANDINGS,
+    accuracies_entry,
+    accuracies_name,
+    bundle_digest,
+    bundle_entry,
+    standings_digest,
+    standings_entry,
+)
 from skillneurons.leaderboard.formats import csv_bytes, parquet_bytes
-from skillneurons.leaderboard.found_cells import CellEntry, FoundCells, read_cells
-from skillneurons.leaderboard.index import Index, digest_of
+from skillneurons.leaderboard.found_cells import CellEntry, FoundCells, read_cells, read_entry
+from skillneurons.leaderboard.index import Index
 from skillneurons.leaderboard.markdown import markdown_text
 from skillneurons.leaderboard.models import Identity, labels_of
-from skillneurons.leaderboard.ranks import Standings, joined, standings_bytes
+from skillneurons.leaderboard.ranks import Standings, joined
 from skillneurons.leaderboard.rows import Row, row_order
-from skillneurons.leaderboard.settings import comparability, parse_json, plain_bytes, plain_json
+from skillneurons.leaderboard.settings import comparability, parse_json
 from skillneurons.leaderboard.sources import CellFile, Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
 from skillneurons.results import canonical_json, make_folder, write_atomic
@@ -67,14 +80,15 @@ class Board:
         return [one.row for one in self.rendered]
 
 
-def build_board(dirs: Sequence[Path | str], index: Index | None = None) -> Board:
+def build_board(dirs: Sequence[Path | str], index: Index | None = None, *, processes: int = 1) -> Board:
     """Read every cell under the runs folders (paths, or URLs that fsspec knows).
 
-    What ``index`` knows of an earlier build is not worked out again. Raise ResultsError where a folder is missing, where
+    What ``index`` knows of an earlier build is not worked out again; many files that it does not know are shared among
+    ``processes``, which changes nothing but the time. Raise ResultsError where a folder is missing, where
     none holds a cell, or where two files hold other results under the same key.
     """
     with _no_collector():
-        return _build(dirs, index or Index())
+        return _build(dirs, index or Index(), processes)
 
 
 @contextmanager
@@ -89,9 +103,16 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _build(dirs: Sequence[Path | str], index: Index) -> Board:
+def _build(dirs: Sequence[Path | str], index: Index, processes: int) -> Board:
     sources = [open_source(place) for place in dirs]
-    found = read_cells(sources, index)
+    listed = [(source, source.files("cells")) for source in sources]
+    new = new_groups(((source, file) for source, files in listed for file in files), index)
+    ahead = work_out_ahead(new, processes)
+    for place, stamp, about in ahead.known:
+        index.remember(place, stamp, about)
+    for (kind, digest), value in ahead.entries.items():
+        index.offer(kind, digest, value)
+    found = read_cells(listed, index)
     across, damaged = _across(sources)
     problems = [*found.problems, *(f"{file.place} is left out: {reason}" for file, reason in damaged)]
     left_out = {f"cells/{name}: {reason}" for name, reason in found.damaged}
@@ -120,34 +141,32 @@ def _build(dirs: Sequence[Path | str], index: Index) -> Board:
 
 def _work_out(found: FoundCells, index: Index) -> tuple[dict[str, Bundle], Standings]:
     """Return the bundles by name, and the models beside each other."""
-    skills: dict[tuple[str, str], list[str]] = {}
-    for name in sorted(found.bundles):
+    skills: dict[tuple[str, str], list[CellEntry]] = {}
+    for name, entries in sorted(found.bundles.items()):
         _, _, task, metric = json.loads(name)
-        skills.setdefault((task, metric), []).append(name)
-    bundles = {name: _bundle(found, name, index) for name in sorted(found.bundles)}
+        skills.setdefault((task, metric), []).extend(entries)
+    bundles = {name: _bundle(name, entries, index) for name, entries in sorted(found.bundles.items())}
     labels = labels_of(model for bundle in bundles.values() for model in bundle.models)
-    parts = [_standings(found, names, labels, index) for _, names in sorted(skills.items())] if len(labels) > 1 else []
+    parts = [_standings(files, labels, index) for _, files in sorted(skills.items())] if len(labels) > 1 else []
     return bundles, joined(tuple(labels.values()), parts)
 
 
-def _bundle(found: FoundCells, name: str, index: Index) -> Bundle:
-    files = found.bundles[name]
-    digest = digest_of([name, *sorted(file.digest for file in files)])
-    known = index.get("bundle", digest)
+def _bundle(name: str, files: Sequence[CellEntry], index: Index) -> Bundle:
+    digest = bundle_digest(name, (file.digest for file in files))
+    known = index.get(BUNDLE, digest)
     if known is None:
-        known = bundle_bytes(make_bundle([found.cell(file) for file in files]))
-        index.put("bundle", digest, known)
+        known = bundle_entry([read_entry(file) for file in files])
+        index.put(BUNDLE, digest, known)
     return parse_bundle(known)
 
 
-def _standings(found: FoundCells, names: Sequence[str], labels: Mapping[Identity, str], index: Index) -> bytes:
+def _standings(files: Sequence[CellEntry], labels: Mapping[Identity, str], index: Index) -> bytes:
     """Return the models beside each other on one task and metric, as JSON."""
-    files = [file for name in names for file in found.bundles[name]]
-    digest = digest_of([plain_json(list(labels.items())), *sorted(file.digest for file in files)])
-    known = index.get("standings", digest)
+    digest = standings_digest(labels, (file.digest for file in files))
+    known = index.get(STANDINGS, digest)
     if known is None:
-        known = standings_bytes([found.cell(file) for file in files], labels)
-        index.put("standings", digest, known)
+        known = standings_entry([read_entry(file) for file in files], labels)
+        index.put(STANDINGS, digest, known)
     return known
 
 
@@ -155,14 +174,14 @@ def _accuracies(found: FoundCells, index: Index) -> list[dict[str, Any]]:
     """Return the accuracies, worked out by model and task: metrics of one prompt share them."""
     tasks: dict[str, list[CellEntry]] = {}
     for name, files in sorted(found.bundles.items()):
-        tasks.setdefault(plain_json(json.loads(name)[:3]), []).extend(files)
+        tasks.setdefault(accuracies_name(name), []).extend(files)
     entries: list[dict[str, Any]] = []
     for name, files in tasks.items():
-        digest = digest_of([name, *sorted(file.digest for file in files)])
-        known = index.get("accuracies", digest)
+        digest = bundle_digest(name, (file.digest for file in files))
+        known = index.get(ACCURACIES, digest)
         if known is None:
-            known = plain_bytes(make_accuracies([found.cell(file, columns=False) for file in files]))
-            index.put("accuracies", digest, known)
+            known = accuracies_entry([without_columns(read_entry(file)) for file in files])
+            index.put(ACCURACIES, digest, known)
         entries += parse_json(known)
     return sorted(entries, key=accuracy_order)
 

@@ -92,8 +92,9 @@ def heldout_differences(
     for i, (one, other) in enumerate(pairs):
         found[i] = _compared(cells[one], cells[other], column)
         if not found[i].reason:
-            ours = [read[model, seed] for seed in found[i].seeds for model in (one, other)]
-            found[i] = replace(found[i], reason=_misread(ours))
+            wrong = _misread([read[model, seed] for seed in found[i].seeds for model in (one, other)])
+            if wrong:
+                found[i] = replace(found[i], reason=wrong)
         if not found[i].reason:
             seeds = found[i].seeds
             for model in (one, other):
@@ -120,11 +121,10 @@ def _compared(a: Mapping[int, Result], b: Mapping[int, Result], column: str) -> 
         return Difference(reason=no_seed(a, b))
     ours, theirs = ([by_seed[seed].columns.get(column, {}) for seed in seeds] for by_seed in (a, b))
     mean_a, mean_b = (_mean([figures.get("heldout_top10_r") for figures in one]) for one in (ours, theirs))
-    bare = Difference(a=mean_a, b=mean_b, seeds=seeds, n=_least([*ours, *theirs]))
+    both = [*ours, *theirs]
     if mean_a is None or mean_b is None:
-        return replace(bare, reason=_undefined(ours, theirs))
-    bare = replace(bare, difference=mean_a - mean_b)
-    return replace(bare, reason=_not_paired([*ours, *theirs]))
+        return Difference(a=mean_a, b=mean_b, seeds=seeds, n=_least(both), reason=_undefined(ours, theirs))
+    return Difference(mean_a - mean_b, a=mean_a, b=mean_b, seeds=seeds, n=_least(both), reason=_not_paired(both))
 
 
 def _not_paired(columns: Sequence[Mapping[str, Any]]) -> str:

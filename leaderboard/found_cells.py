@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from skillneurons.errors import ResultsError
 from skillneurons.leaderboard.bundles import bundle_name
-from skillneurons.leaderboard.cells import BoardCell, PackedCell, Packer
+from skillneurons.leaderboard.cells import BoardCell, board_cell
 from skillneurons.leaderboard.index import Index
 from skillneurons.leaderboard.settings import plain_json
 from skillneurons.leaderboard.sources import CellFile, Source
@@ -34,33 +34,25 @@ class FoundCells:
     bundles: dict[str, list[CellEntry]] = field(default_factory=dict)
     damaged: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    _cells: dict[str, PackedCell] = field(default_factory=dict)
-    _packer: Packer = field(default_factory=Packer)
-
-    def cell(self, entry: CellEntry, *, columns: bool = True) -> BoardCell:
-        """Return the cell of a file, read again where the index spared its reading; on request without its columns."""
-        if entry.digest not in self._cells:
-            loaded = parse_cell(Path(entry.file.name), entry.source.read(entry.file))
-            if isinstance(loaded, DamagedCell):
-                raise ResultsError(f"{entry.file.place} changed while the board was built; build it again")
-            self.keep(entry.digest, loaded)
-        return self._cells[entry.digest].unpack(columns=columns)
-
-    def keep(self, digest: str, cell: Result) -> None:
-        """Keep what the board needs of a cell."""
-        self._cells[digest] = self._packer.pack(cell)
 
 
-def read_cells(sources: Sequence[Source], index: Index) -> FoundCells:
-    """Return the cells of the folders; raise ResultsError where there is none, or one key has several contents."""
+def read_entry(entry: CellEntry) -> BoardCell:
+    """Return the cell of a file; raise ResultsError where it holds none by now."""
+    loaded = parse_cell(Path(entry.file.name), entry.source.read(entry.file))
+    if isinstance(loaded, DamagedCell):
+        raise ResultsError(f"{entry.file.place} changed while the board was built; build it again")
+    return board_cell(loaded)
+
+
+def read_cells(listed: Sequence[tuple[Source, Sequence[CellFile]]], index: Index) -> FoundCells:
+    """Return the cells of the folders' files; raise ResultsError where there is none, or one key has several contents."""
     found = FoundCells()
     by_key: dict[str, CellEntry] = {}
-    for source in sources:
-        files = source.files("cells")
+    for source, files in listed:
         if not files:
             found.problems.append(f"{source.place} holds no cells; run `skillneurons run -o {source.place}` first")
         for file in files:
-            entry, reason = _entry(source, file, index, found)
+            entry, reason = _entry(source, file, index)
             if entry is None:
                 found.problems.append(f"{file.place} is left out: {reason}")
                 found.damaged.append((file.name, reason))
@@ -75,7 +67,7 @@ def read_cells(sources: Sequence[Source], index: Index) -> FoundCells:
     return found
 
 
-def _entry(source: Source, file: CellFile, index: Index, found: FoundCells) -> tuple[CellEntry | None, str]:
+def _entry(source: Source, file: CellFile, index: Index) -> tuple[CellEntry | None, str]:
     """Return what a file holds, or None and why it is left out."""
     known = index.known(file.place, file.stamp)
     if known is None:
@@ -85,11 +77,7 @@ def _entry(source: Source, file: CellFile, index: Index, found: FoundCells) -> t
             return None, f"it cannot be read ({error.strerror or error})"
         digest = hashlib.sha256(data).hexdigest()
         loaded = parse_cell(Path(file.name), data)
-        if isinstance(loaded, DamagedCell):
-            known = [loaded.reason]
-        else:
-            found.keep(digest, loaded)
-            known = [loaded.key, digest, bundle_name(loaded)]
+        known = [loaded.reason] if isinstance(loaded, DamagedCell) else [loaded.key, digest, bundle_name(loaded)]
         index.remember(file.place, file.stamp, known)
     return (None, known[0]) if len(known) == 1 else (CellEntry(source, file, *known), "")
 

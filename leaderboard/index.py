@@ -34,6 +34,8 @@ class Index:
         self._new: dict[tuple[str, str], bytes] = {}
         self._old_files: dict[str, list[str]] = {}
         self._files: dict[str, list[str]] = {}
+        self._offered: dict[tuple[str, str], bytes] = {}
+        self._read: dict[str, list[str]] = {}  # files of this build, whatever their age
         if path is not None:
             self._old = _read(path)
             self._old_files = parse_json(self._old.pop((_FILES, ""), b"{}"))
@@ -41,9 +43,16 @@ class Index:
     def get(self, kind: str, digest: str) -> bytes | None:
         """Return a value and keep it for the next build; None where it must be made."""
         value = self._old.get((kind, digest))
-        if value is not None:
-            self._new[kind, digest] = value
+        if value is None:
+            value = self._offered.get((kind, digest))
+        if value is None:
+            return None
+        self._new[kind, digest] = value
         return value
+
+    def offer(self, kind: str, digest: str, value: bytes) -> None:
+        """Add a value that this build may use; what it does not use is not kept for the next."""
+        self._offered[kind, digest] = value
 
     def put(self, kind: str, digest: str, value: bytes) -> None:
         """Add a value."""
@@ -51,6 +60,8 @@ class Index:
 
     def known(self, place: str, stamp: str) -> list[str] | None:
         """Return what is remembered about a file that still has this stamp."""
+        if place in self._read:
+            return self._read[place]
         about = self._old_files.get(place)
         if about is None or not stamp or about[0] != stamp:
             return None
@@ -63,6 +74,7 @@ class Index:
         if last.isdecimal() and time.time_ns() - int(last) < _UNSURE_NS:
             stamp = "?"
         self._files[place] = [stamp, *about]
+        self._read[place] = about
 
     def save(self) -> None:
         """Write what this build used, where it differs from what is there; raise ResultsError where that fails."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -44,6 +45,7 @@ def interval_of_mean(
     return UNIT * low, UNIT * high, ""
 
 
+@lru_cache(maxsize=2048)  # rows and standings read the same texts, one task and metric after the other
 def resamples_of(text: str) -> npt.NDArray[np.float64] | None:
     """Return the resamples that a cell stores (resamples,), in units of 1e-4, NaN for ``x``; None where it stores others.
 
@@ -56,8 +58,12 @@ def resamples_of(text: str) -> npt.NDArray[np.float64] | None:
     except ValueError:
         return None
     if "x" in text:
-        return np.array(numbers, dtype=np.float64)
-    return np.frombuffer(array("q", numbers), dtype=np.int64).astype(np.float64)
+        found = np.array(numbers, dtype=np.float64)
+        found.flags.writeable = False
+        return found
+    found = np.frombuffer(array("q", numbers), dtype=np.int64).astype(np.float64)
+    found.flags.writeable = False
+    return found
 
 
 def quantiles(values: npt.NDArray[np.float64], shares: Sequence[float]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from skillneurons.errors import ResultsError
-from skillneurons.leaderboard import board as boards
+from skillneurons.leaderboard import ahead, entries
 from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.board import build_board, render
 from skillneurons.leaderboard.index import NAME, Index
@@ -36,8 +37,8 @@ def older(folder: Path) -> None:
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
-    real = boards.make_bundle
-    monkeypatch.setattr(boards, "make_bundle", lambda cells: (made.append(len(cells)), real(cells))[1])
+    real = entries.make_bundle
+    monkeypatch.setattr(entries, "make_bundle", lambda cells: (made.append(len(cells)), real(cells))[1])
     return made
 
 
@@ -200,3 +201,37 @@ def test_arrow_columns_are_those_of_pyarrow(values: list[object], kind: type) ->
     ours.validate(full=True)
     assert ours.type == theirs.type and ours.null_count == theirs.null_count
     assert repr(ours.to_pylist()) == repr(theirs.to_pylist())
+
+
+def test_several_processes_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = write_synthetic(tmp_path / "runs", range(150))
+    (runs / "cells" / "half.json").write_text('{"key": "ha')
+    other = write_synthetic(tmp_path / "other", range(140, 170))
+    first = build_board([runs, other])
+    monkeypatch.setattr(ahead, "MANY", 20)
+    index = Index(tmp_path / NAME)
+    made = counting(monkeypatch)
+    board = build_board([other, runs], index, processes=3)
+    assert [render(board, name) for name in FORMATS] == [render(first, name) for name in FORMATS]
+    assert board.problems == first.problems != []
+    assert made == [], "what other processes had worked out was worked out again"
+    index.save()
+    older(runs)
+    assert [render(build_board([runs, other], Index(tmp_path / NAME)), name) for name in FORMATS] == [
+        render(first, name) for name in FORMATS
+    ]
+
+
+def test_files_whose_names_say_nothing_give_the_same_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, odd = tmp_path / "plain" / "cells", tmp_path / "odd" / "cells"
+    plain.mkdir(parents=True)
+    odd.mkdir(parents=True)
+    for index in range(60):
+        cell = synthetic_cell(index)
+        for place, key in ((plain, f"a-b-{index:03d}"), (odd, f"{index % 7}-{index:03d}-x-{index * 37 % 60:03d}")):
+            (place / f"{key}.json").write_text(json.dumps(cell | {"key": key}))
+    monkeypatch.setattr(ahead, "MANY", 10)
+    one, other = (build_board([place.parent], processes=2) for place in (plain, odd))
+    drop = {"keys": None}
+    assert [row | drop for row in other.rows] == [row | drop for row in one.rows] and len(one.rows) == 20
+    assert other.standings == one.standings

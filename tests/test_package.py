@@ -71,7 +71,18 @@ def test_no_module_shadows_a_folder(tmp_path: Path) -> None:
     assert shadows(tmp_path) == ["tasks"]
 
 
-@pytest.mark.parametrize("file", ["harness/py.typed", "harness/pocket/*.safetensors", "harness/pocket/small/*", "harness/configs/*", "leaderboard/site/templates/*", "leaderboard/site/assets/*", "leaderboard/site/vendor/*"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "harness/py.typed",
+        "harness/pocket/*.safetensors",
+        "harness/pocket/small/*",
+        "harness/configs/*",
+        "leaderboard/site/templates/*",
+        "leaderboard/site/assets/*",
+        "leaderboard/site/vendor/*",
+    ],
+)
 def test_data_files_are_packaged(file: str) -> None:
     setuptools = pyproject()["tool"]["setuptools"]
     package = {folder: name for name, folder in packaged(setuptools).items()}

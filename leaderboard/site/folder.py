@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skillneurons.errors import ResultsError
-from skillneurons.leaderboard.found_cells import CellEntry
+from skillneurons.leaderboard.found_cells import CellEntry, read_entry
 from skillneurons.leaderboard.settings import plain_json, settings_key
 from skillneurons.leaderboard.site import places
 from skillneurons.leaderboard.site.board_page import board_page
@@ -22,7 +21,7 @@ from skillneurons.leaderboard.site.cell_page import cell_page
 from skillneurons.leaderboard.site.kept import kept_activations, read_kept
 from skillneurons.leaderboard.site.models_page import models_page
 from skillneurons.leaderboard.site.task_page import About, task_page
-from skillneurons.results import DamagedCell, Result, make_folder, parse_cell, write_atomic
+from skillneurons.results import Result, make_folder, write_atomic
 
 if TYPE_CHECKING:
     from skillneurons.leaderboard.board import Board
@@ -48,7 +47,7 @@ def site_files(board: Board, about: Mapping[str, About], problems: list[str]) ->
     tasks: dict[str, dict[str, Mapping[str, Any]]] = {}
     pages = {places.cell_place(entry.key) for entries in bundles.values() for entry in entries}
     for name in sorted(bundles):
-        cells = [_read(entry) for entry in bundles[name]]
+        cells = [read_entry(entry) for entry in bundles[name]]
         for cell in cells:
             tasks.setdefault(cell.task["name"], {}).setdefault(plain_json(cell.task), cell.task)
         yield from _cell_pages(board, cells, problems)
@@ -68,13 +67,6 @@ def site_files(board: Board, about: Mapping[str, About], problems: list[str]) ->
 def _about(name: str, about: Mapping[str, About]) -> About | None:
     """Return what is known of a task, or of the task that it is a part of."""
     return about.get(name) or about.get(name.partition("/")[0])
-
-
-def _read(entry: CellEntry) -> Result:
-    loaded = parse_cell(Path(entry.file.name), entry.source.read(entry.file))
-    if isinstance(loaded, DamagedCell):
-        raise ResultsError(f"{entry.file.place} changed while the site was built; build it again")
-    return loaded
 
 
 def _cell_pages(board: Board, cells: Sequence[Result], problems: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -98,7 +90,7 @@ def _skills(board: Board) -> list[list[Result]]:
     for name, entries in sorted(board.found.bundles.items()):
         _, _, task, metric = json.loads(name)
         skills.setdefault((task, metric), []).extend(entries)
-    return [[board.found.cell(entry) for entry in entries] for _, entries in sorted(skills.items())]
+    return [[read_entry(entry) for entry in entries] for _, entries in sorted(skills.items())]
 
 
 def write_site(board: Board, out: Path, about: Mapping[str, About]) -> tuple[Path, list[str]]:
