@@ -43,8 +43,6 @@ class Density:
 
 def density_by_value(activations: npt.NDArray[np.floating], values: Doubles, *, points: int = 64) -> Density:
     """Return the densities of ``activations`` (rows,) by ``values`` (rows,); rows that are not scored are left out."""
-    from scipy.stats import gaussian_kde
-
     scored = ~np.isnan(values)
     a, v = np.asarray(activations, dtype=np.float64)[scored], values[scored]
     if not len(a):
@@ -61,8 +59,16 @@ def density_by_value(activations: npt.NDArray[np.floating], values: Doubles, *, 
         else:
             step = (grid[1] - grid[0]) / float(part.std(ddof=1))  # in units of the sd, as a bandwidth factor is
             factor = max(len(part) ** -0.2, step)
-            curves.append(Curve(label, len(part), tuple(gaussian_kde(part, bw_method=factor)(grid).tolist())))
+            curves.append(Curve(label, len(part), tuple(_gaussian(part, grid, factor).tolist())))
     return Density(tuple(grid.tolist()), tuple(curves))
+
+
+def _gaussian(part: Doubles, grid: Doubles, factor: float) -> Doubles:
+    """Return the Gaussian kernel density over the grid; the bandwidth is ``factor`` times the sd (n - 1)."""
+    width = factor * float(part.std(ddof=1))
+    kernels = np.exp(-0.5 * ((grid[:, None] - part) / width) ** 2)  # (points, rows)
+    density: Doubles = kernels.mean(axis=1) / (width * math.sqrt(2 * math.pi))
+    return density
 
 
 def _classes(v: Doubles) -> list[tuple[str, npt.NDArray[np.bool_]]]:

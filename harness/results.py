@@ -104,14 +104,18 @@ def make_folder(path: Path) -> None:
         raise _cannot_write(path, error) from error
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it; raise ResultsError where that fails."""
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file so that nobody ever sees a part of it; raise ResultsError where that fails.
+
+    What can be made again at any time need not be ``durable``: it may be lost, never torn, where the power fails.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise _cannot_write(path, error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup, escape
 from skillneurons.density import density_by_value
 from skillneurons.leaderboard.formats import printed
 from skillneurons.leaderboard.site import places
@@ -93,15 +94,21 @@ def _example(example: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **example,
         "right": _RIGHT.get(example["correct"], ""),
-        "shaded": _shaded(tokens, example["activations"]),
-        "attended": None if attention is None else _shaded(tokens, attention),
+        "shaded": _shaded(tokens, example["activations"], "activation"),
+        "attended": None if attention is None else _shaded(tokens, attention, "attention"),
     }
 
 
-def _shaded(tokens: Sequence[str], values: Sequence[float]) -> list[tuple[str, float, int]]:
-    """Return (token, value, strength of its shade in percent, at most 75)."""
+def _shaded(tokens: Sequence[str], values: Sequence[float], what: str) -> Markup:
+    """Return the tokens as HTML, each escaped, shaded by its value (at most 75 %), with the value as tooltip."""
     most = max((abs(value) for value in values), default=0.0) or 1.0
-    return [(token, value, round(75 * abs(value) / most)) for token, value in zip(tokens, values, strict=True)]
+    return Markup("").join(
+        Markup(  # noqa: S704 - the token is escaped, the rest are numbers
+            f'<span class="{"up" if value >= 0 else "down"}" style="--w:{round(75 * abs(value) / most)}" '
+            f'title="{what} {value:+.3f}">{escape(token)}</span>'
+        )
+        for token, value in zip(tokens, values, strict=True)
+    )
 
 
 def _density(column: str, layer: int, index: int, kept: Kept, activations: Activations | None) -> dict[str, Any] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from skillneurons.leaderboard.formats import printed
+from skillneurons.leaderboard.settings import parse_json, plain_json
 from skillneurons.leaderboard.site import places
 from skillneurons.leaderboard.site.column_help import HELP
 from skillneurons.leaderboard.site.figures import OUTCOMES, column_figures, seed_figures
@@ -61,23 +63,22 @@ def cell_page(cell: Result, seeds: Sequence[Result], kept: Kept) -> bytes:
 
 def settings_yaml(cell: Result) -> str:
     """Return the config that runs this cell again, every setting written out."""
-    import yaml
-
-    content = {
+    own = {
         "models": [cell.model["name"]],
-        "tasks": {cell.task["name"]: dict(cell.task.get("options") or {})},
+        "tasks": {cell.task["name"]: cell.task.get("options") or {}},
         "metrics": [cell.metric["name"]],
         "seeds": [cell.seed],
-        **{name: dict(cell.config[name]) for name in _SECTIONS if cell.config.get(name)},
     }
-    return yaml.safe_dump(_plain(content), sort_keys=False, allow_unicode=True, width=100)
+    sections = ({name: cell.config[name]} for name in _SECTIONS if cell.config.get(name))
+    return "".join(_yaml(plain_json(part)) for part in (own, *sections))
 
 
-def _plain(value: Any) -> Any:
-    """Return mappings and lists as YAML knows them."""
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+@lru_cache(maxsize=256)  # most of it is the same in hundreds of cells
+def _yaml(text: str) -> str:
+    """Return a mapping that is given as JSON as YAML."""
+    import yaml
+
+    return yaml.safe_dump(parse_json(text), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _first(cell: Result, names: Sequence[str]) -> str:

@@ -69,14 +69,14 @@ def layer_map(scores: npt.NDArray[np.float32]) -> dict[str, Any]:
 
     n_layers, d_ff = scores.shape
     width = -(-d_ff // MAP_BINS)
-    strength = np.where(np.isnan(scores), -1.0, np.abs(scores))
-    r: list[list[float | None]] = []
-    neuron: list[list[int]] = []
-    for layer in range(n_layers):
-        best = [start + int(strength[layer, start : start + width].argmax()) for start in range(0, d_ff, width)]
-        r.append([rounded(float(scores[layer, i]), 3) for i in best])
-        neuron.append(best)
-    return {"width": width, "d_ff": d_ff, "r": r, "neuron": neuron}
+    n_bins = -(-d_ff // width)
+    padded = np.full((n_layers, n_bins * width), np.nan, dtype=np.float64)
+    padded[:, :d_ff] = scores
+    strength = np.where(np.isnan(padded), -1.0, np.abs(padded)).reshape(n_layers, n_bins, width)
+    best = strength.argmax(axis=2) + np.arange(n_bins) * width  # (n_layers, bins)
+    r = np.round(np.take_along_axis(padded, best, axis=1), 3)
+    shown = np.where(np.isnan(r), None, r).tolist()  # type: ignore[call-overload]
+    return {"width": width, "d_ff": d_ff, "r": shown, "neuron": best.tolist()}
 
 
 def seed_figures(cells: Sequence[Result], column: str, page: str) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def write_site(board: Board, out: Path, about: Mapping[str, About]) -> tuple[Pat
             made.add(path.parent)
         written[place] = hashlib.sha256(data).hexdigest()
         if not _same(path, data):
-            write_atomic(path, data)
+            write_atomic(path, data, durable=False)
     for place in sorted(before.keys() - written.keys()):
         _remove(out, place)
     write_atomic(out / places.MANIFEST, _manifest_bytes(written))
