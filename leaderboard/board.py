@@ -59,7 +59,7 @@ class Board:
     ``accuracies`` has one entry per model and task. ``problems`` are for the person at the
     terminal (they name files by their path); ``left_out`` says the same without folders, for the
     page. ``notes`` name the tasks and metrics whose rows must not be compared. ``causes`` are, by (model, revision), the
-    lines about causes, and ``tested`` what they were made from, by bundle. ``standings`` set several models beside each other.
+    lines about causes, and ``tested`` what they were made from. ``standings`` set several models beside each other.
     ``found`` and ``sources`` are where it all came from.
     """
 
@@ -69,7 +69,7 @@ class Board:
     notes: list[str]
     left_out: list[str]
     causes: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
-    tested: Sequence[Mapping[str, Any]] = ()
+    tested: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     standings: Standings = field(default_factory=Standings)
     found: FoundCells = field(default_factory=FoundCells)
     sources: Sequence[Source] = ()
@@ -132,7 +132,7 @@ def _build(dirs: Sequence[Path | str], index: Index, processes: int) -> Board:
         causes[model] = causes_lines([bundles[name].causes for name in names], beside)
     rendered = sorted((row for bundle in bundles.values() for row in bundle.rows), key=lambda one: row_order(one.row))
     notes = comparability(mark for bundle in bundles.values() for mark in bundle.marks)
-    tested = [bundle.causes for bundle in bundles.values()]
+    tested = {model: [bundles[name].causes for name in names] for model, names in sorted(models.items())}
     accuracies = _accuracies(found, index)
     return Board(
         rendered, accuracies, problems, notes, sorted(left_out), causes, tested, standings, found, tuple(sources)
@@ -298,5 +298,7 @@ def board_text(board: Board, width: int | None = None) -> str:
         return "\n\n".join(
             [f"{len(board.rendered)} rows of {models} models: too long to print, see the files", *board.notes]
         )
-    tested = causes_text(board.tested)
-    return "\n\n".join([terminal_text(board.rows, width), *([tested] if tested else []), *board.notes])
+    told = {model: causes_text(parts) for model, parts in board.tested.items()}
+    several = len(told) > 1
+    tested = [f"{name} ({revision}), {text}" if several else text for (name, revision), text in told.items() if text]
+    return "\n\n".join([terminal_text(board.rows, width), *tested, *board.notes])
