@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PACKAGES := harness plugins tasks leaderboard
 TYPED := build/typed
 
-.PHONY: help demo test bench lint leaderboard check-leaderboard clean
+.PHONY: help demo test bench lint leaderboard check-leaderboard site clean
 
 help:
 	@echo "make demo               run the benchmark on the embedded model into runs/"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint               ruff and mypy"
 	@echo "make leaderboard        rebuild leaderboard/board from leaderboard/pocket"
 	@echo "make check-leaderboard  fail where leaderboard/board is stale"
+	@echo "make site               the committed results as a static site: build/site/index.html"
 	@echo "make clean              remove what was built (results in runs/ stay)"
 
 # The stamp is written last: an installation that broke off is started again.
@@ -48,6 +49,8 @@ bench: .bench/.installed
 	.bench/bin/python tests/benchmarks/tuning_step.py
 	.bench/bin/python tests/benchmarks/attribution_pass.py
 	.bench/bin/python tests/benchmarks/null_cost.py
+	.bench/bin/python tests/benchmarks/board_cost.py
+	.bench/bin/python tests/benchmarks/site_cost.py
 
 # mypy cannot follow the folders that make up the package, so it reads a copy laid out as installed.
 lint: $(VENV)/.lint
@@ -64,6 +67,9 @@ leaderboard: $(VENV)/.installed
 
 check-leaderboard: $(VENV)/.installed
 	$(BIN)/skillneurons leaderboard leaderboard/pocket -o leaderboard/board --check
+
+site: $(VENV)/.installed
+	$(BIN)/skillneurons leaderboard leaderboard/pocket -o build/site --format html
 
 clean:
 	rm -rf .venv .bench build dist skillneurons.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
