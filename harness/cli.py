@@ -236,6 +236,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
+    from skillneurons.leaderboard.board import no_collector
+
+    with no_collector():
+        return _rebuild(arguments)
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from skillneurons.errors import UserError

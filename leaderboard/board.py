@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import gc
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,12 +86,12 @@ def build_board(dirs: Sequence[Path | str], index: Index | None = None, *, proce
     ``processes``, which changes nothing but the time. Raise ResultsError where a folder is missing, where
     none holds a cell, or where two files hold other results under the same key.
     """
-    with _no_collector():
+    with no_collector():
         return _build(dirs, index or Index(), processes)
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     """Keep the collector of cycles still: plain data has none, and it would walk through ten thousand cells again and again."""
     was_on = gc.isenabled()
     gc.disable()
@@ -120,7 +119,7 @@ def _build(dirs: Sequence[Path | str], index: Index, processes: int) -> Board:
     bundles, standings = _work_out(found, index)
     models: dict[tuple[str, str], list[str]] = {}
     for name in bundles:
-        model, revision, _, _ = json.loads(name)
+        model, revision, _, _ = parse_json(name)
         models.setdefault((model, revision), []).append(name)
     causes = {}
     for model, names in sorted(models.items()):
@@ -143,7 +142,7 @@ def _work_out(found: FoundCells, index: Index) -> tuple[dict[str, Bundle], Stand
     """Return the bundles by name, and the models beside each other."""
     skills: dict[tuple[str, str], list[CellEntry]] = {}
     for name, entries in sorted(found.bundles.items()):
-        _, _, task, metric = json.loads(name)
+        _, _, task, metric = parse_json(name)
         skills.setdefault((task, metric), []).extend(entries)
     bundles = {name: _bundle(name, entries, index) for name, entries in sorted(found.bundles.items())}
     labels = labels_of(model for bundle in bundles.values() for model in bundle.models)

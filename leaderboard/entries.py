@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from skillneurons.leaderboard.accuracies import make_accuracies
@@ -10,7 +9,7 @@ from skillneurons.leaderboard.bundles import bundle_bytes, make_bundle
 from skillneurons.leaderboard.index import digest_of
 from skillneurons.leaderboard.models import Identity
 from skillneurons.leaderboard.ranks import standings_bytes
-from skillneurons.leaderboard.settings import plain_bytes, plain_json
+from skillneurons.leaderboard.settings import parse_json, plain_bytes, plain_json
 from skillneurons.results import Result
 
 BUNDLE, STANDINGS, ACCURACIES = "bundle", "standings", "accuracies"
@@ -28,7 +27,7 @@ def standings_digest(labels: Mapping[Identity, str], digests: Iterable[str]) -> 
 
 def accuracies_name(bundle: str) -> str:
     """Return the name of what the accuracies of a bundle belong to: model, revision and task."""
-    return plain_json(json.loads(bundle)[:3])
+    return plain_json(parse_json(bundle)[:3])
 
 
 def bundle_entry(cells: Sequence[Result]) -> bytes:
