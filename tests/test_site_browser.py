@@ -266,3 +266,18 @@ def test_the_watch_over_requests_and_the_console_can_fail(chrome: Any, site: Pat
     show(chrome, page)
     assert any(url.startswith("http:") for url in wait(lambda: requests_of_pages(chrome), "a request"))
     assert any("loud" in line["message"] for line in chrome.get_log("browser"))
+
+
+def test_a_page_may_ask_no_host_even_if_it_wanted(chrome: Any, site: Path) -> None:
+    show(chrome, site / places.cell_place(synthetic_cell(0)["key"]))
+    chrome.execute_script(
+        "const i = document.createElement('img'); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i)"
+    )
+    log: list[str] = []
+
+    def refused() -> bool:
+        log.extend(line["message"] for line in chrome.get_log("browser"))
+        return any("Content Security Policy" in line for line in log)
+
+    wait(refused, "refused by the page's own policy")
+    assert not [url for url in requests_of_pages(chrome) if url.startswith("http")]
