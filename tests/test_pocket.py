@@ -1,4 +1,4 @@
-"""The embedded model: its form, what it was not trained on, and that it has learned its skills."""
+"""The embedded models: their form, what they were not trained on, and that they have learned their skills."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from skillneurons.inputs import encode_examples
 from skillneurons.measurement import accuracy, measure
-from skillneurons.model_source import pocket_folder
+from skillneurons.model_source import EMBEDDED, POCKET, SMALL, pocket_folder
 from skillneurons.pocket.corpus import KINDS, NLI_POOL, training_examples
 from skillneurons.predict import predict
 from skillneurons.prompt import initial_prompt
@@ -29,6 +29,17 @@ def pocket() -> sn.LanguageModel:
     return sn.load_model("pocket", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def small() -> sn.LanguageModel:
+    return sn.load_model("pocket-small", device="cpu")
+
+
+@pytest.fixture(scope="module", params=EMBEDDED)
+def name(request: pytest.FixtureRequest) -> str:
+    """Return the name of each embedded model in turn."""
+    return str(request.param)
+
+
 def heldout_accuracy(
     lm: sn.LanguageModel, name: str, examples: list[sn.Example], prompt: sn.SoftPrompt | None
 ) -> float:
@@ -38,28 +49,33 @@ def heldout_accuracy(
     return accuracy(measured.encoded, measured.outputs)[0]
 
 
-def test_form(pocket: sn.LanguageModel) -> None:
-    weights = pocket_folder() / "model.safetensors"
+def test_form(name: str) -> None:
+    folder, lm = pocket_folder(name), sn.load_model(name, device="cpu")
+    weights = folder / "model.safetensors"
     assert weights.stat().st_size < 10e6
     with safe_open(weights, "pt") as tensors:
         assert {str(tensors.get_tensor(name).dtype) for name in tensors.keys()} == {"torch.bfloat16"}  # noqa: SIM118
-    assert pocket.architecture == "Qwen2ForCausalLM" and pocket.dtype == torch.float32
-    assert 2e6 <= sum(p.numel() for p in pocket.model.parameters()) <= 5e6
-    assert pocket.model.config.hidden_act == "silu"
-    record = json.loads((pocket_folder() / "training.json").read_text())
-    assert all(part["steps"] > 0 for part in record) and (pocket_folder() / "README.md").read_text().count("seed")
+    assert lm.architecture == "Qwen2ForCausalLM" and lm.dtype == torch.float32
+    n = sum(p.numel() for p in lm.model.parameters())
+    assert {POCKET: 2e6, SMALL: 1e6}[name] <= n <= {POCKET: 5e6, SMALL: 2e6}[name]
+    assert lm.model.config.hidden_act == "silu"
+    record = json.loads((folder / "training.json").read_text())
+    card = (folder / "README.md").read_text()
+    assert all(part["steps"] > 0 and f"--seed {part['seed']}" in card for part in record)
+    assert f"{n / 1e6:.2f} million parameters" in card.replace("\n", " ")
 
 
-def test_digits_are_single_tokens_and_any_text_round_trips(pocket: sn.LanguageModel) -> None:
+def test_digits_are_single_tokens_and_any_text_round_trips(name: str) -> None:
+    pocket = sn.load_model(name, device="cpu")
     assert [pocket.decode([i]) for i in pocket.encode("947")] == ["9", "4", "7"]
     text = "What is 12 plus 47? Ünïcode — ok."
     assert pocket.decode(pocket.encode(text)) == text
 
 
 @pytest.fixture(scope="module")
-def trained() -> list[dict[str, int]]:
+def trained(name: str) -> list[dict[str, int]]:
     """Return the parts of the training: the seed of each, and how many examples of each kind it had."""
-    parts = json.loads((pocket_folder() / "training.json").read_text())
+    parts = json.loads((pocket_folder(name) / "training.json").read_text())
     return [{"seed": part["seed"]} | {kind: part["steps"] * part["batch"][kind] for kind in KINDS} for part in parts]
 
 
@@ -136,3 +152,11 @@ def test_it_shows_most_but_not_all_asked_skills(pocket: sn.LanguageModel) -> Non
             for column in example.fields["columns"]
         ]
         assert 0.5 < sum(asked) / len(asked) < 0.98
+
+
+def test_the_small_one_has_learned_too(small: sn.LanguageModel) -> None:
+    prompt = initial_prompt(small, 10)
+    sums = arithmetic.load("heldout", form="open", limit=200, digits=[1, 2], operations=["addition", "subtraction"])
+    assert heldout_accuracy(small, "arithmetic-open", sums, prompt) >= 0.7
+    statements = arithmetic.load("heldout", form="verification", limit=300, digits=[1, 2])
+    assert heldout_accuracy(small, "arithmetic", statements, prompt) >= 0.65
