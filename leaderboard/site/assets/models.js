@@ -14,7 +14,7 @@
       const [low, high] = turn < 0 ? [d[2], d[1]] : [d[1], d[2]];
       const [ra, rb] = turn < 0 ? [row.r[1], row.r[0]] : row.r;
       return { ...row, difference: d[0], low, high, ra, rb };
-    });
+    }).sort((x, y) => (y.beyond - x.beyond) || (Math.abs(y.difference ?? -1) - Math.abs(x.difference ?? -1)));
   };
   const show = () => {
     const rows = chosen();
@@ -23,7 +23,7 @@
     table.replaceChildren(...rows.map((row) => {
       const line = document.createElement("tr");
       line.append(cell(row.task), cell(row.setting ? `${row.column} (${row.setting})` : row.column), cell(figure(row.ra), "n"), cell(figure(row.rb), "n"), cell(figure(row.difference, true), "n"),
-        cell(row.low === null ? "–" : `${figure(row.low, true)} to ${figure(row.high, true)}`, "n"), cell(row.p === null ? "–" : row.p.toFixed(3), "n"),
+        cell(row.low === null ? "–" : `${figure(row.low, true)} to ${figure(row.high, true)}`, "n"), cell(row.p === null ? "–" : row.p < 0.0005 ? "< 0.001" : row.p.toFixed(3), "n"),
         cell(row.beyond ? "beyond noise" : row.why || "within noise", row.beyond ? "verdict-cause" : "quiet"));
       return line;
     }));
@@ -38,8 +38,8 @@
       return {
         height: Math.max(220, 90 + 24 * known.length),
         traces: [points(true, "a", "beyond noise"), points(false, "quiet", "within noise")],
-        layout: { showlegend: true, xaxis: { title: { text: "difference of held-out r, A minus B (95 % interval)" }, zeroline: true },
-          yaxis: { type: "category", categoryorder: "array", categoryarray: known.map((row) => Figures.text(`${row.task}  ${row.column}${row.setting ? ` (${row.setting})` : ""}`)), tickfont: { size: 11 } } },
+        layout: { showlegend: true, xaxis: { title: { text: "A minus B (95 %)" }, zeroline: true },
+          yaxis: { type: "category", range: [-0.7, known.length - 0.3], categoryorder: "array", categoryarray: known.map((row) => Figures.text(`${row.task}  ${row.column}${row.setting ? ` (${row.setting})` : ""}`)), tickfont: { size: 11 } } },
       };
     });
   };
