@@ -19,5 +19,9 @@ def test_the_committed_board_is_what_the_committed_cells_give() -> None:
         ("hans", "heuristics.heuristic_follows"),
         ("skillmix", "labels.shown_modus_ponens"),
     ):
-        (row,) = [row for row in board.rows if (row["task"], row["column"]) == (task, column)]
-        assert row["heldout_top10_r"] >= 0.5 and row["n_heldout"] >= 200
+        rows = {row["model"]: row for row in board.rows if (row["task"], row["column"]) == (task, column)}
+        assert set(rows) == {"pocket", "pocket-small"}
+        for row in rows.values():
+            assert row["heldout_top10_r"] >= 0.5 and row["n_heldout"] >= 200 and row["seeds"] == 3
+    assert board.standings.models == ("pocket", "pocket-small") and len(board.standings.standings) > 150
+    assert not board.standings.refused and not board.notes and not board.left_out
