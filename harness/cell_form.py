@@ -6,11 +6,12 @@ guessed at. Numbers are finite or null.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from skillneurons.causal_form import check_causal
 from skillneurons.errors import ResultsError
+from skillneurons.form import NONE, each, expect, numbers, one_of, texts
 
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "failed")
@@ -33,16 +34,25 @@ FIGURES = (
     "n_fdr",
     "n_replicated",
     "untuned_top10_r",
+    "n_permutations",
 )
-_NONE = type(None)
+_TEXTS = ("null_scheme", "null_reason", "interval_reason", "partial_reason", "resamples", "resampled_groups")
+_NEURON = (
+    *(("layer", int), ("neuron", int)),
+    *((name, float) for name in ("r", "r_heldout", "ci_low", "ci_high", "p_adjusted", "partial_r")),
+)
+_WEIGHED = (
+    *("r_rival", "r_wanted", "difference_low", "difference_high", "partial_r", "p_partial"),
+    *("level", "level_low", "level_high"),
+)
 _FORM: Mapping[str, tuple[type, ...]] = {
     "key": (str,),
     "status": (str,),
     "seed": (int,),
     "n_neurons": (int,),
     **dict.fromkeys(("model", "task", "metric", "config", "n", "accuracy", "columns"), (dict,)),
-    **dict.fromkeys(("prompt", "pass"), (str, _NONE)),
-    **dict.fromkeys(("causal", "error"), (dict, _NONE)),
+    **dict.fromkeys(("prompt", "pass"), (str, NONE)),
+    **dict.fromkeys(("causal", "error"), (dict, NONE)),
 }
 
 
@@ -56,82 +66,98 @@ def check_form(data: object) -> Mapping[str, Any]:
             f"schema_version {version!r} is not {SCHEMA_VERSION}: it was written by another version of skillneurons"
         )
     for name, kinds in _FORM.items():
-        _expect(data, name, *kinds)
-    _one_of(data["status"], STATUSES, "status")
+        expect(data, name, *kinds)
+    one_of(data["status"], STATUSES, "status")
     _check_identity(data)
-    _numbers(data["n"], data["n"], "n")
-    _numbers(data["accuracy"], data["accuracy"], "accuracy")
+    numbers(data["n"], data["n"], "n")
+    _check_context(data)
+    numbers(data["accuracy"], data["accuracy"], "accuracy")
     for name in data["columns"]:
-        _check_column(_expect(data["columns"], name, dict, place="columns"), f"columns.{name}")
-    for score in _expect({"scores": [], **data}, "scores", list):
+        _check_column(expect(data["columns"], name, dict, place="columns"), f"columns.{name}")
+    for score in expect({"scores": [], **data}, "scores", list):
         if not isinstance(score, Mapping):
             raise ResultsError(f"scores holds {score!r}, not a score")
-        _expect(score, "name", str, place="scores")
-        _expect(score, "part", str, place="scores")
-        _numbers(score, ("value", "n"), f"scores.{score['name']}")
-    truncated = _expect({"truncated": {}, **data}, "truncated", dict)
-    _numbers(truncated, truncated, "truncated")
+        expect(score, "name", str, place="scores")
+        expect(score, "part", str, place="scores")
+        expect(score, "n", int, place=f"scores.{score['name']}")
+        expect(score, "value", int, float, NONE, place=f"scores.{score['name']}")
+        numbers(score, ("value", "n"), f"scores.{score['name']}")
+    truncated = expect({"truncated": {}, **data}, "truncated", dict)
+    numbers(truncated, truncated, "truncated")
     if data["causal"]:
-        _check_causal(data["causal"])
+        check_causal(data["causal"])
     if data["status"] == "failed":
-        _expect(_expect(data, "error", dict), "message", str, place="error")
+        expect(expect(data, "error", dict), "message", str, place="error")
     return data
 
 
 def _check_identity(data: Mapping[str, Any]) -> None:
-    _expect(data["model"], "name", str, place="model")
-    _expect(data["model"], "revision", str, _NONE, place="model")
+    expect(data["model"], "name", str, place="model")
+    expect(data["model"], "revision", str, NONE, place="model")
     for section in ("task", "metric"):
-        _expect(data[section], "name", str, place=section)
-        _expect(data[section], "version", str, place=section)
-    names = _expect(data["metric"], "columns", list, place="metric")
+        expect(data[section], "name", str, place=section)
+        expect(data[section], "version", str, place=section)
+    names = expect(data["metric"], "columns", list, place="metric")
     if not all(isinstance(name, str) for name in names):
         raise ResultsError(f"metric.columns is {names!r}, not a list of names")
-    attribution = _expect(data["config"], "attribution", dict, place="config")
+    attribution = expect(data["config"], "attribution", dict, place="config")
     for name in ("position", "site", "statistic"):
-        _expect(attribution, name, str, place="config.attribution")
+        expect(attribution, name, str, place="config.attribution")
+
+
+def _check_context(data: Mapping[str, Any]) -> None:
+    """Check what stands around the figures: what the task is, how it was tuned and graded, settings by section."""
+    task, model = data["task"], data["model"]
+    numbers(task, ("chance",), "task")
+    texts(task, ("kind", "form", "source", "licence", "tuned_on", "source_hash", "data_hash"), "task")
+    texts(model, ("dtype", "quantization", "architecture"), "model")
+    texts(data["metric"], ("source_hash",), "metric")
+    expect({"options": None, **task}, "options", dict, NONE, place="task")
+    grader = expect({"grader": None, **task}, "grader", dict, NONE, place="task")
+    if grader:
+        expect(grader, "name", str, place="task.grader")
+    parity = expect({"parity": None, **model}, "parity", dict, NONE, place="model")
+    if parity:
+        numbers(parity, parity, "model.parity")
+    for section in ("model", "data", "prompt", "attribution", "causal"):
+        expect({section: None, **data["config"]}, section, dict, NONE, place="config")
+    expect({"top_k": 1, **data["config"]["attribution"]}, "top_k", int, place="config.attribution")
 
 
 def _check_column(column: Mapping[str, Any], place: str) -> None:
-    _one_of(_expect(column, "status", str, place=place), COLUMN_STATUSES, f"{place}.status")
-    _expect({"reason": None, **column}, "reason", str, _NONE, place=place)
-    _numbers(column, FIGURES, place)
-    for neuron in _expect({"top": [], **column}, "top", list, place=place):
+    one_of(expect(column, "status", str, place=place), COLUMN_STATUSES, f"{place}.status")
+    expect({"reason": None, **column}, "reason", str, NONE, place=place)
+    numbers(column, FIGURES, place)
+    texts(column, _TEXTS, place)
+    for neuron in expect({"top": [], **column}, "top", list, place=place):
         if not isinstance(neuron, Mapping):
             raise ResultsError(f"{place}.top holds {neuron!r}, not a neuron")
-        if type(neuron.get("layer")) is int and type(neuron.get("neuron")) is int:
+        if type(neuron.get("position", 0)) is int and all(
+            type(neuron.get(name, 0.0)) is kind for name, kind in _NEURON
+        ):
             continue  # twenty a column, in every cell of a board
-        _expect(neuron, "layer", int, place=f"{place}.top")
-        _expect(neuron, "neuron", int, place=f"{place}.top")
+        expect(neuron, "layer", int, place=f"{place}.top")
+        expect(neuron, "neuron", int, place=f"{place}.top")
+        expect({"position": None, **neuron}, "position", int, NONE, place=f"{place}.top")
+        numbers(neuron, (name for name, _ in _NEURON), f"{place}.top")
+    for level in each(column, "above", place):
+        for name in ("threshold", "n", "share"):
+            expect(level, name, int, float, place=f"{place}.above")
+        numbers(level, ("threshold", "n", "share", "null", "heldout"), f"{place}.above")
+    _check_shortcut(expect({"shortcut": None, **column}, "shortcut", dict, NONE, place=place), f"{place}.shortcut")
 
 
-def _check_causal(causal: Mapping[str, Any]) -> None:
-    columns = _expect({"columns": {}, **causal}, "columns", dict, place="causal")
-    for name in columns:
-        figures = _expect(columns, name, dict, place="causal.columns")
-        names = ("ablation_drop", "random_drop", "random_drop_sd", "causal_z")
-        _numbers(figures, names, f"causal.columns.{name}")
-
-
-def _expect(data: Mapping[str, Any], name: str, *kinds: type, place: str = "") -> Any:
-    """Return ``data[name]``; raise ResultsError where it is missing or of another type."""
-    where = f"{place}.{name}" if place else name
-    if name not in data:
-        raise ResultsError(f"{where} is missing")
-    if not isinstance(data[name], kinds):
-        wanted = " or ".join("null" if kind is _NONE else kind.__name__ for kind in kinds)
-        raise ResultsError(f"{where} is {data[name]!r}, not {wanted}")
-    return data[name]
-
-
-def _numbers(data: Mapping[str, Any], names: Iterable[str], place: str) -> None:
-    for name in names:
-        value = data.get(name)
-        if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
-            continue
-        raise ResultsError(f"{place}.{name} is {value!r}, not a number")
-
-
-def _one_of(value: str, known: tuple[str, ...], place: str) -> None:
-    if value not in known:
-        raise ResultsError(f"{place} is {value!r}, not one of {', '.join(known)}")
+def _check_shortcut(report: Mapping[str, Any] | None, place: str) -> None:
+    if report:
+        expect(report, "wanted", str, place=place)
+        expect(report, "reason", str, place=place)
+        counts = expect(report, "verdicts", dict, place=place)
+        for name in counts:
+            expect(counts, name, int, place=f"{place}.verdicts")
+        for row in each(report, "neurons", place):
+            for part in ("layer", "neuron"):
+                expect(row, part, int, place=f"{place}.neurons")
+            expect(row, "verdict", str, place=f"{place}.neurons")
+            for part in _WEIGHED:
+                expect(row, part, int, float, NONE, place=f"{place}.neurons")
+            numbers(row, _WEIGHED, f"{place}.neurons")

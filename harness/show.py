@@ -9,6 +9,7 @@ from typing import Any
 from skillneurons.errors import ResultsError, UserError, unknown_name
 from skillneurons.neuron_card import card_lines, neuron_name, parse_neuron
 from skillneurons.results import DamagedCell, Result, ResultsFolder, write_atomic
+from skillneurons.types import SPLITS
 
 
 def show_cell(
@@ -85,10 +86,9 @@ def _header(result: Result) -> list[str]:
         f"{result.key}",
         f"model {result.model['name']} ({result.model['revision']}), task {result.task['name']} v{result.task['version']}, "
         f"metric {result.metric['name']}, seed {result.seed}",
-        f"examples: train {n['train']}, validation {n['validation']}, discovery {n['discovery']}, heldout {n['heldout']}; "
-        f"neurons {result.n_neurons}",
-        f"heldout accuracy: untuned {_number(accuracy['untuned'])}, tuned {_number(accuracy['tuned'])} "
-        f"(stderr {_number(accuracy['stderr'])})",
+        f"examples: {', '.join(f'{split} {_count(n, split)}' for split in SPLITS)}; neurons {result.n_neurons}",
+        f"heldout accuracy: untuned {_number(accuracy.get('untuned'))}, tuned {_number(accuracy.get('tuned'))} "
+        f"(stderr {_number(accuracy.get('stderr'))})",
     ]
 
 
@@ -116,20 +116,20 @@ def column_named(result: Result, column: str) -> str:
 
 def _column_lines(name: str, figures: Mapping[str, Any], top: int, causal: Mapping[str, Any]) -> list[str]:
     if figures["status"] != "ok":
-        return [f"{name}: {figures['status']}: {figures['reason']}"]
+        return [f"{name}: {figures['status']}: {figures.get('reason') or 'no reason was saved'}"]
     interval = _interval(figures.get("heldout_top10_r_low"), figures.get("heldout_top10_r_high"), ".3f")
     lines = [
-        f"{name}: 10th largest |r| {_number(figures['top10_r'])}, mean of ten {_number(figures['top10_mean_r'])}, "
-        f"held out {_number(figures['heldout_top10_r'])}{interval}, without a prompt "
-        f"{_number(figures['baseline_top10_r'])}, untuned {_number(figures.get('untuned_top10_r'))}, "
-        f"partial {_number(figures.get('partial_r'))} (n {figures['n_discovery']} + {figures['n_heldout']})",
+        f"{name}: 10th largest |r| {_number(figures.get('top10_r'))}, mean of ten {_number(figures.get('top10_mean_r'))}, "
+        f"held out {_number(figures.get('heldout_top10_r'))}{interval}, without a prompt "
+        f"{_number(figures.get('baseline_top10_r'))}, untuned {_number(figures.get('untuned_top10_r'))}, "
+        f"partial {_number(figures.get('partial_r'))} (n {_count(figures, 'n_discovery')} + {_count(figures, 'n_heldout')})",
         *_null_lines(figures),
     ]
-    rows: Sequence[Mapping[str, Any]] = figures["top"][:top]
+    rows: Sequence[Mapping[str, Any]] = (figures.get("top") or [])[:top]
     lines += [
-        f"  {neuron_name(r['layer'], r['neuron'])}  r {r['r']:+.3f}{_p(r.get('p_adjusted'))}  "
-        f"heldout {_number(r['r_heldout'], '+.3f')}{_interval(r.get('ci_low'), r.get('ci_high'), '+.3f')}"
-        + (f"  at prompt token [P{r['position'] + 1}]" if "position" in r else "")
+        f"  {neuron_name(r['layer'], r['neuron'])}  r {_number(r.get('r'), '+.3f')}{_p(r.get('p_adjusted'))}  "
+        f"heldout {_number(r.get('r_heldout'), '+.3f')}{_interval(r.get('ci_low'), r.get('ci_high'), '+.3f')}"
+        + (f"  at prompt token [P{r['position'] + 1}]" if r.get("position") is not None else "")
         for r in rows
     ]
     return [*lines, *_shortcut_lines(figures.get("shortcut")), *_causal_lines(causal)]
@@ -143,15 +143,15 @@ def _causal_lines(causal: Mapping[str, Any]) -> list[str]:
             lines.append(f"  ablation of {dose['k']}: {dose['reason']}")
             continue
         parts = [f"{name} {_compared(dose['outcomes'][name])}" for name in ("accuracy", "log_prob", "moved")]
-        verdict = f"{dose['verdict']} by {dose['outcome']}{_interval(dose['low'], dose['high'], '.3f')}"
+        verdict = f"{dose['verdict']} by {dose['outcome']}{_interval(dose.get('low'), dose.get('high'), '.3f')}"
         lines.append(f"  ablation of {dose['k']}: {verdict}; " + "; ".join(parts))
     curve = causal.get("steering") or {}
     if "reason" in curve:
         lines.append(f"  steering: {curve['reason']}")
     elif curve:
         lines.append(
-            f"  steering of ten: {curve['followed']} {curve['trend']} (p {_number(curve['p_rising'])} rising, "
-            f"{_number(curve['p_falling'])} falling)"
+            f"  steering of ten: {curve['followed']} {curve['trend']} (p {_number(curve.get('p_rising'))} rising, "
+            f"{_number(curve.get('p_falling'))} falling)"
         )
         for i, alpha in enumerate(curve["alphas"]):
             shown = (f"{name} {_number(curve[name][i])}" for name in ("metric", "log_prob", "accuracy", "neutral_loss"))
@@ -182,14 +182,13 @@ def _null_lines(figures: Mapping[str, Any]) -> list[str]:
         lines = [f"  no null: {figures.get('null_reason') or 'not run'}"]
     else:
         lines = [
-            f"  chance reaches |r| {_number(figures['null95_r'])} ({figures['n_permutations']} permutations of "
-            f"{figures['null_scheme']}); above it {figures['n_fwer']} neurons, of which "
-            f"{'-' if figures['n_replicated'] is None else figures['n_replicated']} hold out; "
-            f"{figures['n_fdr']} by the false-discovery rate"
+            f"  chance reaches |r| {_number(figures['null95_r'])} ({_count(figures, 'n_permutations')} permutations "
+            f"of {figures.get('null_scheme') or '-'}); above it {_count(figures, 'n_fwer')} neurons, of which "
+            f"{_count(figures, 'n_replicated')} hold out; {_count(figures, 'n_fdr')} by the false-discovery rate"
         ]
     lines += [
         f"  |r| >= {level['threshold']:g}: {level['n']} neurons ({100 * level['share']:.2f} %), held out "
-        f"{_number(level.get('heldout'))}; the null gives {_number(level['null'], '.2f')}"
+        f"{_number(level.get('heldout'))}; the null gives {_number(level.get('null'), '.2f')}"
         for level in figures.get("above") or []
     ]
     for kind, what in (("interval", "no interval"), ("partial", "no partial r")):
@@ -213,6 +212,11 @@ def _shortcut_lines(report: Mapping[str, Any] | None) -> list[str]:
             f"level on the deciding cell {_number(row['level'], '.2f')}{_interval(row['level_low'], row['level_high'], '.2f')}"
         )
     return lines
+
+
+def _count(figures: Mapping[str, Any], name: str) -> str:
+    value = figures.get(name)
+    return "-" if value is None else str(value)
 
 
 def _interval(low: float | None, high: float | None, form: str) -> str:

@@ -15,6 +15,8 @@ ROOT = Path(__file__).parent.parent
 RANKS = (
     {"errors", "types", "hookspecs", "html_table"},
     {"planting", "neutral", "moments"},
+    {"form"},
+    {"causal_form"},
     {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
     {"config_faults", "results_frame", "examples", "progress", "task_setup"},

@@ -75,13 +75,18 @@ def _line(cell: Result, name: str, layer: int, index: int, kept: Kept) -> dict[s
 def _ablated(one: Mapping[str, Any]) -> str:
     outcome = one["outcomes"][one["outcome"]]
     told = _UNITS.get(one["outcome"], f"{one['outcome']} {{}}").format(f"{outcome['effect']:.4f}")
-    if one.get("low") is not None:
+    if one.get("low") is not None and one.get("high") is not None:
         told += f" ({one['low']:.4f} to {one['high']:.4f})"
     if outcome.get("random") is not None:
         told += (
-            f"; single neurons like it {outcome['random']:.4f} (sd {outcome['random_sd']:.4f}), p {outcome['p']:.3f}"
+            f"; single neurons like it {outcome['random']:.4f} "
+            f"(sd {_printed(outcome['random_sd'], 4)}), p {_printed(outcome['p'], 3)}"
         )
     return told
+
+
+def _printed(value: float | None, decimals: int) -> str:
+    return "-" if value is None else f"{value:.{decimals}f}"
 
 
 def _card(column: str, card: Mapping[str, Any]) -> dict[str, Any]:

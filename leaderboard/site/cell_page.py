@@ -140,7 +140,8 @@ def _told(measured: Mapping[str, Any]) -> str:
         return f"{told} No null: {measured.get('null_reason') or 'not run'}."
     return (
         f"{told} By chance the strongest of all reaches {number(measured['null95_r'])} "
-        f"({measured['n_permutations']} permutations of {measured['null_scheme']}); {measured['n_fwer']} neurons lie above it."
+        f"({measured.get('n_permutations') or '-'} permutations of {measured.get('null_scheme') or '-'}); "
+        f"{printed('n_fwer', measured.get('n_fwer')) or '-'} neurons lie above it."
     )
 
 
