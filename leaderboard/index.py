@@ -120,7 +120,10 @@ def digest_of(parts: Iterable[str]) -> str:
 def program() -> str:
     """Return the hash of the source that makes a board out of cells: another one makes another board."""
     here, harness = Path(__file__).parent, Path(skillneurons.results.__file__).parent
-    read = [harness / name for name in ("results.py", "cell_form.py", "causal_form.py", "form.py", "across_file.py", "types.py")]
+    read = [
+        harness / name
+        for name in ("results.py", "cell_form.py", "causal_form.py", "form.py", "across_file.py", "types.py")
+    ]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in [*sorted(here.glob("*.py")), *read])).hexdigest()[
         :16
     ]
