@@ -49,6 +49,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if cell["metric"]["name"] == "metric03":
             cell["task"]["name"] = EVIL
         (column,) = cell["columns"]
+        for dose in cell["causal"]["columns"][column]["doses"]:
+            dose["outcome"] = "log_prob"
         cell["causal"]["columns"][column]["steering"] = {
             **{"alphas": [-4.0, 0.0, 4.0], "metric": [0.2, 0.5, 0.8], "log_prob": [-1.0, -0.5, -0.7]},
             **{"accuracy": [0.5, 0.8, 0.6], "neutral_loss": [2.0, 1.0, 2.5], "followed": "metric", "trend": "rising"},
@@ -124,6 +126,12 @@ def column_of(driver: Any, name: str) -> list[str]:
     return [str(text) for text in driver.execute_script(script, name)]
 
 
+def in_order(driver: Any, reverse: bool) -> list[float]:
+    """Return the held-out r of the rows as they stand where they are in order, nothing where they are not."""
+    values = [float(text.split()[0]) for text in column_of(driver, "heldout_top10_r")]
+    return values if values == sorted(values, reverse=reverse) else []
+
+
 def shown(driver: Any) -> int:
     return len(driver.find_elements("css selector", "#board tbody tr td:first-child:not(.dt-empty)"))
 
@@ -139,8 +147,8 @@ def test_the_board_sorts_by_click_and_by_key(chrome: Any, site: Path) -> None:
     show(chrome, site / "index.html")
     wait(lambda: shown(chrome) == 12, "twelve rows")
     click(chrome, "#board th[data-dt-column] span[title^='The mean r of the same ten']")
-    values = [float(text.split()[0]) for text in column_of(chrome, "heldout_top10_r")]
-    assert values == sorted(values, reverse=True) and len(set(values)) > 5
+    values = wait(lambda: in_order(chrome, reverse=True), "sorted by the click")
+    assert len(set(values)) > 5
     order = "return new DataTable('#board').order().map((one) => [one[0], one[1]])[0]"
     (index, direction) = chrome.execute_script(order)
     assert direction == "desc"
@@ -149,8 +157,7 @@ def test_the_board_sorts_by_click_and_by_key(chrome: Any, site: Path) -> None:
     assert chrome.execute_script("return document.activeElement === arguments[0]", button)
     button.send_keys(Keys.ENTER)
     wait(lambda: chrome.execute_script(order) == [index, "asc"], "turned round by Enter")
-    values = [float(text.split()[0]) for text in column_of(chrome, "heldout_top10_r")]
-    assert values == sorted(values)
+    assert sorted(values) == wait(lambda: in_order(chrome, reverse=False), "sorted by the key")
     silent(chrome)
 
 
@@ -160,7 +167,7 @@ def test_the_board_filters_searches_and_chooses_columns(chrome: Any, site: Path)
     click(chrome, "#choose details:nth-of-type(1) summary")
     click(chrome, "#choose fieldset[data-filter=model] input[value=model1]")
     wait(lambda: shown(chrome) == 4, "one model")
-    assert set(column_of(chrome, "model")) == {"model1"}
+    wait(lambda: set(column_of(chrome, "model")) == {"model1"}, "that model's rows")
     click(chrome, "#choose fieldset[data-filter=model] input[value=model2]")
     wait(lambda: shown(chrome) == 8, "two models")
     search = chrome.find_element("css selector", "input[type=search]")
@@ -173,10 +180,10 @@ def test_the_board_filters_searches_and_chooses_columns(chrome: Any, site: Path)
     assert "shrinkage" not in chrome.execute_script(heads)
     click(chrome, "#choose details:nth-of-type(5) summary")
     click(chrome, "#choose input[value=shrinkage]")
-    assert "shrinkage" in chrome.execute_script(heads)
+    wait(lambda: "shrinkage" in chrome.execute_script(heads), "one column more")
     click(chrome, "#choose button[type=reset]")
     wait(lambda: shown(chrome) == 12, "all rows again")
-    assert "shrinkage" not in chrome.execute_script(heads)
+    wait(lambda: "shrinkage" not in chrome.execute_script(heads), "that column gone again")
     silent(chrome)
 
 
@@ -202,12 +209,13 @@ def test_a_cell_draws_its_figures_and_a_table_of_its_neurons(chrome: Any, site: 
     )
     assert counts == 2560
     assert chrome.execute_script("return document.getElementById('doses').data[3].y") == [0.01, 0.01]
+    assert chrome.execute_script("return document.getElementById('outcome').value") == "log_prob"  # what it is judged by
     assert len(chrome.execute_script("return document.getElementById('seeds').data[0].x")) == 3
     chrome.execute_script(
-        "const s = document.getElementById('outcome'); s.value = 'log_prob'; s.dispatchEvent(new Event('change'))"
+        "const s = document.getElementById('outcome'); s.value = 'accuracy'; s.dispatchEvent(new Event('change'))"
     )
     title = "return document.getElementById('doses').layout.yaxis.title.text"
-    wait(lambda: "nats" in chrome.execute_script(title), "another outcome")
+    wait(lambda: "accuracy" in chrome.execute_script(title), "another outcome")
     silent(chrome)
 
 
@@ -224,6 +232,9 @@ def test_two_models_are_set_beside_each_other(chrome: Any, site: Path) -> None:
     assert all(line[4].startswith("+0.") for line in forward) and {line[7] for line in forward} == {"beyond noise"}
     assert chrome.find_element("id", "said").text == "4 of 4 columns differ beyond noise."
     wait(lambda: chrome.find_elements("css selector", "#differences .main-svg"), "drawn")
+    bottom = "const b = document.querySelector('#differences .xaxislayer-above, #differences .xtick').getBoundingClientRect(); return b.bottom"
+    middle = "const b = document.getElementById('differences').getBoundingClientRect(); return (b.top + b.bottom) / 2"
+    assert chrome.execute_script(bottom) < chrome.execute_script(middle)  # a long figure is read from its upper end
     chrome.execute_script(
         "for (const [id, i] of [['a', 1], ['b', 0]]) { const s = document.getElementById(id); s.selectedIndex = i; s.dispatchEvent(new Event('change')); }"
     )

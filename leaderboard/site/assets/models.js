@@ -30,16 +30,24 @@
     Figures.draw("differences", () => {
       const known = chosen().filter((row) => row.low !== null).slice(0, 60).reverse();
       if (!known.length) return "Nothing to draw: no column of these two has a paired interval.";
+      const name = (row) => Figures.text(`${row.task}  ${row.column}${row.setting ? ` (${row.setting})` : ""}`);
+      const above = (row, i) => ({ xref: "paper", x: 0, xanchor: "left", y: i, yshift: 13, text: name(row), showarrow: false, font: { size: 11 } });
       const points = (beyond, tone, label) => {
         const part = known.filter((row) => Boolean(row.beyond) === beyond);
-        return { type: "scatter", mode: "markers", name: label, x: part.map((row) => row.difference), y: part.map((row) => Figures.text(`${row.task}  ${row.column}${row.setting ? ` (${row.setting})` : ""}`)),
+        return { type: "scatter", mode: "markers", name: label, x: part.map((row) => row.difference), y: part.map(name),
           error_x: { type: "data", symmetric: false, array: part.map((row) => row.high - row.difference), arrayminus: part.map((row) => row.difference - row.low), color: Figures.colour(tone) }, marker: { size: 8, color: Figures.colour(tone) } };
       };
+      /* On a phone the names stand above their intervals, and what the colours say below the figure: beside them is no room. */
+      const narrow = window.innerWidth < 700;
+      const ends = [Math.min(0, ...known.map((row) => row.low)), Math.max(0, ...known.map((row) => row.high))];
+      const room = 0.05 * (ends[1] - ends[0]) || 0.1;
+      const legend = narrow ? {} : { legend: { orientation: "h", yref: "container", y: 1, yanchor: "top", x: 0 } };
       return {
-        height: Math.max(220, 90 + 24 * known.length),
+        height: Math.max(220, (narrow ? 150 : 90) + (narrow ? 34 : 24) * known.length),
         traces: [points(true, "a", "beyond noise"), points(false, "quiet", "within noise")],
-        layout: { showlegend: true, xaxis: { title: { text: "A minus B (95 %)" }, zeroline: true },
-          yaxis: { type: "category", range: [-0.7, known.length - 0.3], categoryorder: "array", categoryarray: known.map((row) => Figures.text(`${row.task}  ${row.column}${row.setting ? ` (${row.setting})` : ""}`)), tickfont: { size: 11 } } },
+        layout: { showlegend: true, ...legend,
+          margin: { l: 8, r: 12, t: narrow ? 84 : 64, b: 8 }, xaxis: { title: { text: "A minus B (95 %)" }, zeroline: true, side: "top", range: [ends[0] - room, ends[1] + room] },
+          yaxis: { type: "category", range: [-0.7, known.length - 0.3], categoryorder: "array", categoryarray: known.map(name), tickfont: { size: 11 }, showticklabels: !narrow }, annotations: narrow ? known.map(above) : [] },
       };
     });
   };
