@@ -1,4 +1,4 @@
-"""The command ``skillneurons``: arguments in, one exit code out.
+"""The command ``skillneurons``: arguments (``arguments``) in, one exit code out.
 
 Exit codes: 0 all cells done; 1 some cell failed, the others are done and saved; 2 the user has
 something to mend, told in one message without a traceback. Everything heavy is imported by the
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from skillneurons.arguments import build_parser
 from skillneurons.errors import SkillNeuronsError
 
 if TYPE_CHECKING:
@@ -20,148 +21,7 @@ if TYPE_CHECKING:
     from skillneurons.registry import Registry
     from skillneurons.types import Example, Task
 
-EPILOG = "exit codes: 0 done; 1 some cell failed; 2 something to mend in the input"
 INTERRUPTED = 130
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; each sets ``handler``."""
-    parser = argparse.ArgumentParser(
-        prog="skillneurons",
-        description="Find, prove and compare the skill neurons of language models.",
-        epilog=EPILOG,
-    )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    plugins = _plugin_options()
-
-    def command(name: str, handler: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text, parents=[plugins], epilog=EPILOG)
-        made.set_defaults(handler=handler)
-        return made
-
-    run = command("run", _run, "run a benchmark and print its table (default config: demo)")
-    _config_options(run)
-    run.add_argument("--dry-run", action="store_true", help="list the cells, finished or to do, and stop")
-    board = command("leaderboard", _leaderboard, "compile the table of one or many run folders")
-    board.add_argument("dirs", nargs="*", metavar="DIR", help="run folders, or URLs that fsspec knows (default: runs)")
-    board.add_argument("-o", "--output", metavar="DIR", help="where to write (default: the first DIR)")
-    board.add_argument(
-        "--format",
-        action="append",
-        default=[],
-        choices=("md", "csv", "parquet", "html"),
-        help="may be given again (default: md, csv, parquet); html is a site: index.html and site/",
-    )
-    board.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 with a diff if what is there is stale"
-    )
-    _compare_options(command("compare", _compare, "compare models on the examples and groups that they share"))
-    _show_options(command("show", _show, "show a finished cell and its neurons"))
-    _plot_options(command("plot", _plot, "write the figures of a finished cell for a paper"))
-    listing = command("list", _list, "list what is there")
-    listing.add_argument("what", choices=("tasks", "metrics", "attributions", "graders", "models"))
-    listing.add_argument("--json", action="store_true", help="as JSON, with every detail")
-    plugin = command("plugins", _plugins, "list the plugins and where they come from")
-    plugin.add_argument("what", choices=("list",))
-    plugin.add_argument("--json", action="store_true", help="as JSON, with every detail")
-    score = command("score", _score, "score a predictions file as the task's authors do, without any model")
-    score.add_argument("task", metavar="TASK", help="a task, or a part of one")
-    score.add_argument("predictions", metavar="PREDICTIONS", help="a CSV, or JSON Lines (.jsonl)")
-    _evaluation_options(score)
-    score.add_argument("--partial", action="store_true", help="score what is there where predictions are missing")
-    score.add_argument("--detail", action="store_true", help="the figures of small parts too")
-    score.add_argument("--json", action="store_true", help="as JSON, with every detail")
-    score.add_argument("--graded", metavar="FILE", help="write what the grader said about each text (JSON Lines)")
-    predict = command("predict", _predict, "write a model's answers to a predictions file")
-    predict.add_argument("task", metavar="TASK", help="a task, or a part of one")
-    predict.add_argument("-m", "--model", required=True, metavar="MODEL", help="'pocket', a hub id, or a folder")
-    predict.add_argument("-o", "--output", required=True, metavar="FILE", help="a CSV, or JSON Lines (.jsonl)")
-    predict.add_argument("--prompt", metavar="DIR", help="a tuned prompt, as in runs/prompts/KEY (default: none)")
-    _evaluation_options(predict)
-    predict.add_argument(
-        "--generations", type=int, default=1, metavar="N", help="texts per example (default: 1, greedy)"
-    )
-    predict.add_argument("--temperature", type=float, metavar="T", help="of drawn texts (default: 0.7 for several)")
-    predict.add_argument("--seed", type=int, default=0, metavar="S", help="of drawn texts (default: 0)")
-    predict.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
-    _selftest_options(command("selftest", _selftest, "plant neurons of known strength, find them again"))
-    validate = command("validate", _validate, "check a config and name every fault at once")
-    _config_options(validate)
-    return parser
-
-
-def _plugin_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    group = options.add_argument_group("plugins")
-    group.add_argument(
-        "-p", "--plugin", action="append", default=[], metavar="PLUGIN", help="a file, a folder or a module"
-    )
-    group.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="leave a plugin out")
-    group.add_argument("--strict-plugins", action="store_true", help="exit 2 if a plugin cannot be loaded")
-    return options
-
-
-def _evaluation_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--split", default="all", choices=("all", "discovery", "heldout"), help="of what is evaluated (default: all)")
-    add("--limit", type=int, metavar="N", help="at most N examples of each split")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in tasks.hans.path=FILE")
-
-
-def _compare_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("dir", metavar="DIR", help="run folder")
-    add("models", nargs="+", metavar="MODEL", help="two models or more: a name, or NAME@REVISION")
-    add("-t", "--task", action="append", default=[], metavar="TASK", help="these tasks only")
-    add("-M", "--metric", action="append", default=[], metavar="METRIC", help="these metrics only")
-    add("--seed", type=int, default=0, metavar="S", help="of resamples and permutations (default: 0)")
-    add("--resamples", type=int, default=9999, metavar="N", help="resamples and permutations (default: 9999)")
-    add("--json", action="store_true", help="as JSON, with every figure")
-
-
-def _show_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("dir", metavar="DIR", help="run folder")
-    add("key", metavar="KEY", help="a cell's key, or how it begins")
-    add("--column", metavar="C", help="one column only")
-    add("--neuron", metavar="N", help="one neuron's card, as in L03.N0127")
-    add("--svg", metavar="FILE", help="write the density of the neuron's activation by metric value there")
-    add("--top", type=int, default=10, metavar="N", help="how many neurons (default: 10)")
-
-
-def _plot_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("dir", metavar="DIR", help="run folder")
-    add("key", metavar="KEY", help="a cell's key, or how it begins")
-    add("--column", metavar="C", help="the column (default: the one that causes were tested on, or the first)")
-    add("--neuron", metavar="N", help="whose density, as in L03.N0127 (default: the column's strongest)")
-    names = "histogram, map, doses, steering, seeds or density"
-    add("--figure", action="append", default=[], metavar="F", help=f"{names}; may be given again (default: all)")
-    add("--format", action="append", default=[], metavar="F", help="pdf, png or svg; may be given again (default: pdf)")
-    add("-o", "--output", metavar="DIR", help="where to write (default: DIR/plots)")
-
-
-def _selftest_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("-m", "--model", action="append", default=[], metavar="MODEL", help="default: pocket, random Llama and GPT-2")
-    add("-n", type=int, default=1000, metavar="N", help="examples on discovery (default: 1000)")
-    add("--permutations", type=int, default=200, metavar="B", help="of the null (default: 200)")
-    add("--runs", type=int, default=200, metavar="R", help="unrelated labels (default: 200; 0: none)")
-    add("--seed", type=int, default=0, metavar="S", help="of all that is drawn (default: 0)")
-
-
-def _config_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("config", nargs="?", metavar="CONFIG", help="a YAML file, or the built-in 'demo' or 'paper'")
-    add("-m", "--model", action="append", default=[], metavar="MODEL", help="'pocket', a hub id, or a folder")
-    add("-t", "--task", action="append", default=[], metavar="TASK", help="run these tasks only")
-    add("-M", "--metric", action="append", default=[], metavar="METRIC", help="run these metrics only")
-    add("-o", "--output", metavar="DIR", help="run folder (default: the config's, runs)")
-    add("--limit", type=int, metavar="N", help="at most N examples of each split")
-    add("--seed", action="append", type=int, default=[], metavar="S", help="prompt seed; may be given again")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in prompt.steps=100")
-    add("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        code: int = arguments.handler(arguments)
-        return code
+        return _COMMANDS[arguments.command](arguments)
     except SkillNeuronsError as error:
         print(f"skillneurons: error: {error}", file=sys.stderr)
         return 2
@@ -454,3 +313,18 @@ def _validate(arguments: argparse.Namespace) -> int:
     pairs = sum(bool(metric.columns_for(task)) for task in tasks for metric in metrics)
     print(f"ok: {pairs * len(config.models) * len(config.seeds)} cells")
     return 0
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "leaderboard": _leaderboard,
+    "compare": _compare,
+    "show": _show,
+    "plot": _plot,
+    "list": _list,
+    "plugins": _plugins,
+    "score": _score,
+    "predict": _predict,
+    "selftest": _selftest,
+    "validate": _validate,
+}

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs", "html_table"},
+    {"errors", "types", "hookspecs", "html_table", "arguments"},
     {"planting", "neutral", "moments"},
     {"form"},
     {"causal_form"},
