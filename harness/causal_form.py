@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from skillneurons.errors import ResultsError
-from skillneurons.form import NONE, each, expect, number_list, numbers, one_of, texts
+from skillneurons.form import LARGEST, NONE, counts, each, expect, number_list, numbers, one_of, texts
 
 _DROPS = ("ablation_drop", "random_drop", "random_drop_sd", "causal_z")
 _COMPARED = ("effect", "random", "random_sd", "z", "percentile", "p")
-_MOST = 1e300
 _OUTCOMES = ("accuracy", "log_prob", "moved")
 _CURVES = ("metric", "log_prob", "accuracy", "neutral_loss")
 _FOLLOWED = ("metric", "log_prob")
@@ -20,6 +19,8 @@ _TRENDS = ("p_rising", "p_falling")
 def check_causal(causal: Mapping[str, Any]) -> None:
     """Raise ResultsError with the first thing that is wrong."""
     texts(causal, ("mode", "positions", "error"), "causal")
+    if causal.get("mode") is not None:
+        expect(causal, "positions", str, place="causal")
     columns = expect({"columns": {}, **causal}, "columns", dict, place="causal")
     for name in columns:
         place = f"causal.columns.{name}"
@@ -29,11 +30,13 @@ def check_causal(causal: Mapping[str, Any]) -> None:
         for dose in each(figures, "doses", place):
             expect(dose, "k", int, place=f"{place}.doses")
             expect(dose, "reason", str, place=f"{place}.doses")
-            if expect(dose, "outcomes", dict, NONE, place=f"{place}.doses"):
+            counts(dose, ("k",), f"{place}.doses")
+            if expect(dose, "outcomes", dict, NONE, place=f"{place}.doses") is not None:
                 _check_effect(dose, f"{place}.doses", _OUTCOMES)
         for neuron in each(figures, "neurons", place):
             for part in ("layer", "neuron"):
                 expect(neuron, part, int, place=f"{place}.neurons")
+            counts(neuron, ("layer", "neuron"), f"{place}.neurons")
             _check_effect(neuron, f"{place}.neurons")
         curve = expect({"steering": None, **figures}, "steering", dict, NONE, place=place)
         if curve:
@@ -65,7 +68,7 @@ def _is_compared(one: Any) -> bool:
         return False
     for name in _COMPARED:
         value = one.get(name, "")
-        if value is not None and (type(value) is not float or not -_MOST <= value <= _MOST):
+        if value is not None and (type(value) is not float or not -LARGEST <= value <= LARGEST):
             return False
     return True
 
@@ -74,7 +77,8 @@ def _check_curve(curve: Mapping[str, Any], place: str) -> None:
     """Check a steering curve, or the reason why there is none."""
     texts(curve, ("reason", "followed", "trend"), place)
     refused = expect({"refused": None, **curve}, "refused", dict, NONE, place=place)
-    texts(refused or {}, refused or {}, f"{place}.refused")
+    for factor in refused or {}:
+        expect(refused, factor, str, place=f"{place}.refused")
     if "reason" in curve:
         return
     alphas = number_list(curve, "alphas", place)

@@ -11,7 +11,7 @@ from typing import Any
 
 from skillneurons.causal_form import check_causal
 from skillneurons.errors import ResultsError
-from skillneurons.form import NONE, each, expect, numbers, one_of, texts
+from skillneurons.form import LARGEST, MOST, NONE, counts, each, expect, numbers, one_of, texts
 
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "failed")
@@ -34,13 +34,9 @@ FIGURES = (
     "n_fdr",
     "n_replicated",
     "untuned_top10_r",
-    "n_permutations",
 )
 _TEXTS = ("null_scheme", "null_reason", "interval_reason", "partial_reason", "resamples", "resampled_groups")
-_NEURON = (
-    *(("layer", int), ("neuron", int)),
-    *((name, float) for name in ("r", "r_heldout", "ci_low", "ci_high", "p_adjusted", "partial_r")),
-)
+_NEURON = ("r", "r_heldout", "ci_low", "ci_high", "p_adjusted", "partial_r")
 _WEIGHED = (
     *("r_rival", "r_wanted", "difference_low", "difference_high", "partial_r", "p_partial"),
     *("level", "level_low", "level_high"),
@@ -69,7 +65,8 @@ def check_form(data: object) -> Mapping[str, Any]:
         expect(data, name, *kinds)
     one_of(data["status"], STATUSES, "status")
     _check_identity(data)
-    numbers(data["n"], data["n"], "n")
+    counts(data, ("seed", "n_neurons"), "")
+    counts(data["n"], data["n"], "n")
     _check_context(data)
     numbers(data["accuracy"], data["accuracy"], "accuracy")
     for name in data["columns"]:
@@ -81,9 +78,10 @@ def check_form(data: object) -> Mapping[str, Any]:
         expect(score, "part", str, place="scores")
         expect(score, "n", int, place=f"scores.{score['name']}")
         expect(score, "value", int, float, NONE, place=f"scores.{score['name']}")
-        numbers(score, ("value", "n"), f"scores.{score['name']}")
+        counts(score, ("n",), f"scores.{score['name']}")
+        numbers(score, ("value",), f"scores.{score['name']}")
     truncated = expect({"truncated": {}, **data}, "truncated", dict)
-    numbers(truncated, truncated, "truncated")
+    counts(truncated, truncated, "truncated")
     if data["causal"]:
         check_causal(data["causal"])
     if data["status"] == "failed":
@@ -121,25 +119,26 @@ def _check_context(data: Mapping[str, Any]) -> None:
         numbers(parity, parity, "model.parity")
     for section in ("model", "data", "prompt", "attribution", "causal"):
         expect({section: None, **data["config"]}, section, dict, NONE, place="config")
-    expect({"top_k": 1, **data["config"]["attribution"]}, "top_k", int, place="config.attribution")
+    top_k = expect({"top_k": 1, **data["config"]["attribution"]}, "top_k", int, place="config.attribution")
+    if not 0 < top_k <= MOST:
+        raise ResultsError(f"config.attribution.top_k is {top_k}, not a number of neurons")
 
 
 def _check_column(column: Mapping[str, Any], place: str) -> None:
     one_of(expect(column, "status", str, place=place), COLUMN_STATUSES, f"{place}.status")
     expect({"reason": None, **column}, "reason", str, NONE, place=place)
     numbers(column, FIGURES, place)
+    counts(column, (name for name in column if name.startswith("n_")), place)
     texts(column, _TEXTS, place)
     for neuron in expect({"top": [], **column}, "top", list, place=place):
         if not isinstance(neuron, Mapping):
             raise ResultsError(f"{place}.top holds {neuron!r}, not a neuron")
-        if type(neuron.get("position", 0)) is int and all(
-            type(neuron.get(name, 0.0)) is kind for name, kind in _NEURON
-        ):
+        if _is_neuron(neuron):
             continue  # twenty a column, in every cell of a board
         expect(neuron, "layer", int, place=f"{place}.top")
         expect(neuron, "neuron", int, place=f"{place}.top")
-        expect({"position": None, **neuron}, "position", int, NONE, place=f"{place}.top")
-        numbers(neuron, (name for name, _ in _NEURON), f"{place}.top")
+        counts(neuron, ("layer", "neuron", "position"), f"{place}.top")
+        numbers(neuron, _NEURON, f"{place}.top")
     for level in each(column, "above", place):
         for name in ("threshold", "n", "share"):
             expect(level, name, int, float, place=f"{place}.above")
@@ -147,16 +146,30 @@ def _check_column(column: Mapping[str, Any], place: str) -> None:
     _check_shortcut(expect({"shortcut": None, **column}, "shortcut", dict, NONE, place=place), f"{place}.shortcut")
 
 
+def _is_neuron(one: Mapping[str, Any]) -> bool:
+    """Whether this is a neuron with its figures, by a quick look that may say no too often."""
+    for name in ("layer", "neuron", "position"):
+        value = one.get(name, 0)
+        if type(value) is not int or not 0 <= value <= MOST:
+            return False
+    for name in _NEURON:
+        value = one.get(name, 0.0)
+        if type(value) is not float or not -LARGEST <= value <= LARGEST:
+            return False
+    return "layer" in one and "neuron" in one
+
+
 def _check_shortcut(report: Mapping[str, Any] | None, place: str) -> None:
     if report:
         expect(report, "wanted", str, place=place)
         expect(report, "reason", str, place=place)
-        counts = expect(report, "verdicts", dict, place=place)
-        for name in counts:
-            expect(counts, name, int, place=f"{place}.verdicts")
+        verdicts = expect(report, "verdicts", dict, place=place)
+        counts(verdicts, verdicts, f"{place}.verdicts")
+        expect(report, "neurons", list, place=place)
         for row in each(report, "neurons", place):
             for part in ("layer", "neuron"):
                 expect(row, part, int, place=f"{place}.neurons")
+            counts(row, ("layer", "neuron"), f"{place}.neurons")
             expect(row, "verdict", str, place=f"{place}.neurons")
             for part in _WEIGHED:
                 expect(row, part, int, float, NONE, place=f"{place}.neurons")

@@ -9,6 +9,8 @@ from typing import Any
 from skillneurons.errors import ResultsError
 
 NONE = type(None)
+LARGEST = 1e100  # no figure is larger; its square is still a number
+MOST = 2**53  # no count is larger: up to here a float holds every whole number
 
 
 def expect(data: Mapping[str, Any], name: str, *kinds: type, place: str = "") -> Any:
@@ -23,11 +25,22 @@ def expect(data: Mapping[str, Any], name: str, *kinds: type, place: str = "") ->
 
 
 def numbers(data: Mapping[str, Any], names: Iterable[str], place: str) -> None:
+    """Raise ResultsError where one of the names has a value that is neither a number of a sane size nor null."""
     for name in names:
         value = data.get(name)
-        if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
+        if value is None or (type(value) in (int, float) and -LARGEST <= value <= LARGEST):
             continue
-        raise ResultsError(f"{place}.{name} is {value!r}, not a number")
+        size = type(value) in (int, float) and not math.isnan(value)
+        raise ResultsError(f"{place}.{name} is {value!r}, {f'beyond {LARGEST:g}' if size else 'not a number'}")
+
+
+def counts(data: Mapping[str, Any], names: Iterable[str], place: str) -> None:
+    """Raise ResultsError where one of the names has a value that is neither a count nor null."""
+    for name in names:
+        value = data.get(name)
+        if value is not None and not (type(value) is int and 0 <= value <= MOST):
+            where = f"{place}.{name}" if place else name
+            raise ResultsError(f"{where} is {value!r}, not a count")
 
 
 def one_of(value: str, known: tuple[str, ...], place: str) -> None:

@@ -152,7 +152,7 @@ def _unit(
     seed: int,
 ) -> Unit:
     content = {
-        "model": {"name": model, "revision": revision, **settings["model"]},
+        "model": {**settings["model"], "name": model, "revision": revision},
         "task": {
             "name": data.task.name,
             "version": data.task.version,

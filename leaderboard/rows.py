@@ -222,7 +222,7 @@ def above_text(cells: Sequence[Sequence[Mapping[str, Any]]]) -> str | None:
     texts = []
     for levels in zip(*cells, strict=False):
         n, share = (mean(level[name] for level in levels) or 0.0 for name in ("n", "share"))
-        null = mean(level["null"] for level in levels)
+        null = mean(level.get("null") for level in levels)
         given = "not run" if null is None else f"{null:.1f}"
         held = mean(level.get("heldout") for level in levels)
         again = "" if held is None else f", held out {held:.2f}"

@@ -55,13 +55,12 @@ def resamples_of(text: str) -> npt.NDArray[np.float64] | None:
         return None
     try:
         numbers = parse_json(f"[{text.replace(' ', ',').replace('x', 'null')}]")
-    except ValueError:
+        if "x" in text:
+            found = np.array(numbers, dtype=np.float64)
+        else:
+            found = np.frombuffer(array("q", numbers), dtype=np.int64).astype(np.float64)
+    except (ValueError, TypeError, OverflowError):  # no list, or numbers of more digits than a resample has
         return None
-    if "x" in text:
-        found = np.array(numbers, dtype=np.float64)
-        found.flags.writeable = False
-        return found
-    found = np.frombuffer(array("q", numbers), dtype=np.int64).astype(np.float64)
     found.flags.writeable = False
     return found
 
