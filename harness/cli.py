@@ -81,7 +81,7 @@ def _config(arguments: argparse.Namespace) -> tuple[Config, Registry]:
         output=arguments.output,
         registry=registry,
     )
-    return config, registry
+    return config.model_copy(update={"plugins": [*config.plugins, *arguments.plugin]}), registry
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -104,7 +104,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
 def _rebuild(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from skillneurons.errors import UserError
+    from skillneurons.errors import ResultsError, UserError
     from skillneurons.leaderboard.ahead import processes_here
     from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
     from skillneurons.leaderboard.index import NAME, Index
@@ -124,11 +124,15 @@ def _rebuild(arguments: argparse.Namespace) -> int:
         difference = check_board(board, out, formats, about)
         if difference:
             print(difference)
-            _say([f"{out} is stale; rebuild it with: skillneurons leaderboard {' '.join(map(str, dirs))} -o {out}"])
+            again = [*map(str, dirs), "-o", str(out), *(f"--format {name}" for name in arguments.format)]
+            _say([f"{out} is stale; rebuild it with: skillneurons leaderboard {' '.join(again)}"])
         _say(board.problems)
         return 1 if difference or board.problems else 0
     paths = write_board(board, out, formats, about)
-    index.save()
+    try:
+        index.save()
+    except ResultsError as error:
+        _say([f"warning: the next build will take longer: {error}"])
     print(board_text(board))
     _say([*board.problems, "written: " + ", ".join(map(str, paths))])
     return 1 if board.problems else 0

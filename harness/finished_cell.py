@@ -121,7 +121,7 @@ def run_record(
     seconds: Mapping[str, float] | None = None,
     batches: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Return what varies between runs of the same cell: time, machine, versions, batch size.
+    """Return what varies between runs of the same cell: time, machine, versions, batch size, and how it was asked for.
 
     ``batch_size`` says how many examples ran at once in the end, ``seconds_of`` what the pass of the whole unit took, and the null and intervals of all its columns.
     """
@@ -131,6 +131,8 @@ def run_record(
         "batch_size": dict(batches) if batches else config.attribution.batch_size,
         "device": ", ".join(lm.devices) if lm else config.device,
         "host": platform.node(),
+        "limit": config.limit,
+        "plugins": list(config.plugins),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }

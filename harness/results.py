@@ -109,19 +109,34 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
 
     What can be made again at any time need not be ``durable``: it may be lost, never torn, where the power fails.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    write_together({path: data}, durable=durable)
+
+
+def write_together(contents: Mapping[Path, bytes], *, durable: bool = True) -> None:
+    """Write files of which none changes before all are on the disk; raise ResultsError where that fails.
+
+    A disk that fills up, or a folder in the place of a file, thus leaves everything as it was.
+    """
+    temporaries = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path in contents}
+    place = next(iter(contents), Path())
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
+        for place, data in contents.items():
+            with temporaries[place].open("xb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+        for place in contents:
+            if place.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for place, temporary in temporaries.items():
+            temporary.replace(place)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _cannot_write(place, error) from error
     finally:
-        with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
-            temporary.unlink()
+        for temporary in temporaries.values():
+            with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
+                temporary.unlink()
 
 
 def write_json_atomic(path: Path, value: object) -> None:

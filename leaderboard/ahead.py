@@ -35,6 +35,7 @@ from skillneurons.leaderboard.sources import CellFile, LocalFolder, Source
 from skillneurons.results import DamagedCell, parse_cell
 
 MANY = 1000  # files; fewer are read sooner than another process has started
+MOST = 2  # processes: each holds its share in memory, and two read 10,000 files in time
 Found = tuple[Source, CellFile]
 
 
@@ -66,7 +67,7 @@ def work_out_ahead(files: Sequence[Found], processes: int = 1) -> Ahead:
     """
     files = sorted(files, key=lambda one: (one[1].name, one[1].place))
     local = [one for one in files if isinstance(one[0], LocalFolder)]
-    processes = min(processes, len(local) // MANY + 1)
+    processes = min(processes, len(local) // MANY + 1, MOST)
     if processes < 2 or len(local) < MANY:
         return work_out(files)
     from concurrent.futures import ProcessPoolExecutor

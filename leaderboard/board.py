@@ -41,7 +41,7 @@ from skillneurons.leaderboard.rows import Row, row_order
 from skillneurons.leaderboard.settings import comparability, parse_json
 from skillneurons.leaderboard.sources import CellFile, Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
-from skillneurons.results import canonical_json, make_folder, write_atomic
+from skillneurons.results import canonical_json, make_folder, write_together
 
 if TYPE_CHECKING:
     from skillneurons.leaderboard.site.task_page import About
@@ -186,7 +186,10 @@ def _accuracies(found: FoundCells, index: Index) -> list[dict[str, Any]]:
 
 
 def _across(sources: Sequence[Source]) -> tuple[dict[str, dict[str, Any]], list[tuple[CellFile, str]]]:
-    """Return what the folders hold about several tasks, by key, and the files that cannot be read."""
+    """Return what the folders hold about several tasks, by key, and the files that cannot be read.
+
+    Raise ResultsError where two files of one key differ.
+    """
     read: dict[str, dict[str, Any]] = {}
     damaged = []
     for source in sources:
@@ -197,10 +200,15 @@ def _across(sources: Sequence[Source]) -> tuple[dict[str, dict[str, Any]], list[
                 one, reason = parse_across(source.read(file))
             except OSError as error:
                 one, reason = None, f"it cannot be read ({error.strerror or error})"
+            if one is not None and file.name != f"{one['key']}.json":
+                one, reason = None, f"it holds {one['key']!r}: files are named after their key"
             if one is None:
                 damaged.append((file, reason))
-            else:
-                read[str(one["key"])] = one
+            elif canonical_json(read.setdefault(one["key"], one)) != canonical_json(one):
+                raise ResultsError(
+                    f"{file.place} and another folder's across/{file.name} hold the same key with different content; remove "
+                    "the wrong one (`skillneurons run` in an empty folder tells which)"
+                )
     return read, damaged
 
 
@@ -247,8 +255,7 @@ def write_board(
     """
     contents = {Path(out) / f"board.{name}": render(board, name) for name in formats if name != SITE}
     make_folder(Path(out))
-    for path, data in contents.items():
-        write_atomic(path, data)
+    write_together(contents)
     if SITE not in formats:
         return list(contents)
     from skillneurons.leaderboard.site.folder import write_site

@@ -16,6 +16,8 @@ from skillneurons.leaderboard.settings import plain_json
 from skillneurons.leaderboard.sources import CellFile, Source
 from skillneurons.results import DamagedCell, Result, parse_cell
 
+FEW = 3  # problems that are named where nothing else is there to show
+
 
 class CellEntry(NamedTuple):
     """One cell file that is on the board: its key, the hash of its bytes, and its bundle."""
@@ -37,9 +39,10 @@ class FoundCells:
 
 
 def read_entry(entry: CellEntry) -> BoardCell:
-    """Return the cell of a file; raise ResultsError where it holds none by now."""
-    loaded = parse_cell(Path(entry.file.name), entry.source.read(entry.file))
-    if isinstance(loaded, DamagedCell):
+    """Return the cell of a file; raise ResultsError where it is no longer what was found."""
+    data = entry.source.read(entry.file)
+    loaded = parse_cell(Path(entry.file.name), data)
+    if isinstance(loaded, DamagedCell) or hashlib.sha256(data).hexdigest() != entry.digest:
         raise ResultsError(f"{entry.file.place} changed while the board was built; build it again")
     return board_cell(loaded)
 
@@ -60,11 +63,20 @@ def read_cells(listed: Sequence[tuple[Source, Sequence[CellFile]]], index: Index
             known = by_key.setdefault(entry.key, entry)
             if known.digest != entry.digest:
                 _refuse_other_content(known, entry)
-    if not by_key and not found.damaged:
-        raise ResultsError("; ".join(found.problems) or "no run folder was given")
+    if not by_key:
+        raise ResultsError(_nothing_there(found))
     for _, entry in sorted(by_key.items()):
         found.bundles.setdefault(entry.bundle, []).append(entry)
     return found
+
+
+def _nothing_there(found: FoundCells) -> str:
+    """Return why there is no board: the first few of the problems."""
+    problems = found.problems
+    if not problems:
+        return "no run folder was given"
+    more = f"; and {len(problems) - FEW} more" if len(problems) > FEW else ""
+    return ("no cell can be shown: " if found.damaged else "") + "; ".join(problems[:FEW]) + more
 
 
 def _entry(source: Source, file: CellFile, index: Index) -> tuple[CellEntry | None, str]:

@@ -1,12 +1,14 @@
 """Where the board reads its cells: run folders on disk, or any URL that fsspec knows.
 
-A file's *stamp* changes when the file does (size and time on disk; what the store gives, else size and time, elsewhere).
+A file's *stamp* changes when the file does (size and time on disk; elsewhere what the store tells).
+A file without a stamp is read each time.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +16,9 @@ from typing import Any, NamedTuple, Protocol
 from skillneurons.errors import ResultsError
 
 URL = "://"
+# what stores call a mark that changes with a file: a hash, a version, or a time
+_MARKS = ("ETag", "etag", "md5", "md5Hash", "checksum", "CRC", "sha", "generation", "mtime", "LastModified", "last_modified",
+          "updated", "created")  # fmt: skip
 
 
 class CellFile(NamedTuple):
@@ -74,8 +79,7 @@ class LocalFolder:
         with os.scandir(path) as entries:
             for entry in entries:
                 if _is_result(entry.name):
-                    about = entry.stat()
-                    found.append(CellFile(entry.name, entry.path, f"{about.st_size} {about.st_mtime_ns}"))
+                    found.append(CellFile(entry.name, entry.path, _local_stamp(entry)))
         return sorted(found)
 
     def read(self, file: CellFile) -> bytes:
@@ -103,12 +107,13 @@ class RemoteFolder:
 
         self.place = url.rstrip("/")
         try:
-            self._system, self._root = fsspec.core.url_to_fs(self.place)
-            there = self._system.isdir(f"{self._root}/cells")
-            known = there or self._system.exists(self._root)
+            with _store_errors():
+                self._system, self._root = fsspec.core.url_to_fs(self.place)
+                there = self._system.isdir(f"{self._root}/cells")
+                known = there or self._system.exists(self._root)
         except ImportError as error:
             raise ResultsError(f"cannot read results from {url}: {error}") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise ResultsError(f"cannot read results from {url}: {error}; check the address and your access") from error
         if not there:
             raise _no_results(url, known)
@@ -116,23 +121,25 @@ class RemoteFolder:
     def files(self, folder: str) -> list[CellFile]:
         """Return the JSON files of ``cells`` or ``across``; none where there is no such folder."""
         try:
-            entries: Sequence[dict[str, Any]] = self._system.ls(f"{self._root}/{folder}", detail=True, refresh=True)
+            with _store_errors():
+                entries: Sequence[dict[str, Any]] = self._system.ls(f"{self._root}/{folder}", detail=True, refresh=True)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise ResultsError(
+                f"cannot list {self.place}/{folder}: {error}; check the address and your access"
+            ) from error
         found = []
         for entry in entries:
             name = str(entry["name"]).rsplit("/", 1)[-1]
-            if entry["type"] == "file" and _is_result(name):
-                marks = [
-                    str(entry.get(one) or "")
-                    for one in ("size", "ETag", "etag", "md5", "mtime", "LastModified", "created")
-                ]
-                found.append(CellFile(name, f"{self.place}/{folder}/{name}", " ".join(marks)))
+            if _is_result(name):
+                found.append(CellFile(name, f"{self.place}/{folder}/{name}", _stamp(entry)))
         return sorted(found, key=lambda one: one.name)
 
     def read(self, file: CellFile) -> bytes:
         """Return a file's bytes."""
-        data: bytes = self._system.cat_file(f"{self._root}/{file.place.removeprefix(self.place).lstrip('/')}")
+        with _store_errors():
+            data: bytes = self._system.cat_file(f"{self._root}/{file.place.removeprefix(self.place).lstrip('/')}")
         return data
 
     def fetch(self, name: str) -> bytes | None:
@@ -140,12 +147,38 @@ class RemoteFolder:
         if not _inside(name):
             return None
         try:
-            data: bytes = self._system.cat_file(f"{self._root}/{name}")
+            with _store_errors():
+                data: bytes = self._system.cat_file(f"{self._root}/{name}")
         except FileNotFoundError:
             return None
         except OSError as error:
             raise ResultsError(f"cannot read {self.place}/{name}: {error}") from error
         return data
+
+
+def _local_stamp(entry: os.DirEntry[str]) -> str:
+    try:
+        about = entry.stat()
+    except OSError:
+        return ""  # a link that leads nowhere: reading it tells
+    return f"{about.st_size} {about.st_mtime_ns}"
+
+
+def _stamp(entry: dict[str, Any]) -> str:
+    """Return what changes with a file, as far as its store says; ``""`` where it says nothing that would."""
+    marks = [str(entry.get(mark) or "") for mark in _MARKS]
+    return " ".join([str(entry.get("size")), *marks]) if any(marks) else ""
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn what a store's driver raises, which may be anything, into OSError."""
+    try:
+        yield
+    except (OSError, ImportError):
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _inside(name: str) -> bool:

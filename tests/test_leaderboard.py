@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from skillneurons.cli import main
 from skillneurons.errors import ResultsError, UnknownNameError
 from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
 from skillneurons.leaderboard.formats import one_line, printed
@@ -421,13 +422,52 @@ def test_a_folder_without_cells_is_a_problem_and_no_cells_at_all_an_error(tmp_pa
     assert str(caught.value) == told
 
 
-def test_a_board_of_damaged_cells_alone_names_them(tmp_path: Path) -> None:
-    ResultsFolder(tmp_path).prepare()
-    (tmp_path / "cells" / "b0.json").write_text("{}")
-    board = build_board([tmp_path])
-    assert board_text(board) == "no finished cells" and len(board.problems) == 1
-    page = write_board(board, tmp_path / "out")[0].read_text()
-    assert "\n\nNo finished cells.\n" in page and "cells/b0.json: schema_version None is not 1" in page
+def test_damaged_cells_alone_are_named_and_the_former_board_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, out = save(tmp_path / "runs", [cell("a0")]), tmp_path / "out"
+    assert main(["leaderboard", str(runs), "-o", str(out), "--format", "md", "--format", "html"]) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name in ("a0", "b0", "b1", "b2"):
+        (runs / "cells" / f"{name}.json").write_text('{"schema_version": 7}')
+    capsys.readouterr()
+    assert main(["leaderboard", str(runs), "-o", str(out), "--format", "md", "--format", "html"]) == 2
+    why = "is left out: schema_version 7 is not 1: it was written by another version of skillneurons"
+    named = "; ".join(f"{runs}/cells/{name}.json {why}" for name in ("a0", "b0", "b1"))
+    assert capsys.readouterr().err == f"skillneurons: error: no cell can be shown: {named}; and 1 more\n"
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_where_one_file_cannot_be_written_none_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, out = save(tmp_path / "runs", [cell("a0")]), tmp_path / "out"
+    assert main(["leaderboard", str(runs), "-o", str(out)]) == 0
+    before = (out / "board.md").read_bytes()
+    (out / "board.parquet").unlink()
+    (out / "board.parquet").mkdir()
+    save(runs, [cell("a0", seed=3, accuracy={"untuned": 0.1, "tuned": 0.2, "stderr": None})])
+    capsys.readouterr()
+    assert main(["leaderboard", str(runs), "-o", str(out)]) == 2
+    assert capsys.readouterr().err == (
+        f"skillneurons: error: cannot write {out}/board.parquet: is a directory; give another folder with -o DIR\n"
+    )
+    assert (out / "board.md").read_bytes() == before and not list(out.glob("*.tmp")) + list(out.glob(".*.tmp"))
+
+
+def test_an_index_that_cannot_be_written_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, out = save(tmp_path / "runs", [cell("a0")]), tmp_path / "out"
+    (out / ".board-index.parquet").mkdir(parents=True)
+    assert main(["leaderboard", str(runs), "-o", str(out)]) == 0
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told.startswith(f"skillneurons: warning: the next build will take longer: cannot write {out}/.board-index")
+
+
+def test_a_stale_board_names_the_command_that_mends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, out = save(tmp_path / "runs", [cell("a0")]), tmp_path / "out"
+    assert main(["leaderboard", str(runs), "-o", str(out), "--format", "html", "--check"]) == 1
+    told = capsys.readouterr().err
+    assert told == (
+        f"skillneurons: {out} is stale; rebuild it with: skillneurons leaderboard {runs} -o {out} --format html\n"
+    )
 
 
 def test_a_damaged_cell_is_named_and_the_others_go_on(tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_a_strangers_file_is_listed_runs_and_gets_rows(
     out = tmp_path / "runs"
     assert run_stranger(stranger, model_folder("qwen2"), out) == 0
     assert {"thousands", "labels.even", "confidence.p_target"} <= set(pd.read_csv(out / "board.csv")["column"])
+    records = [json.loads(path.read_text()) for path in (out / "cells").glob("*.run.json")]
+    assert {(one["limit"], *one["plugins"]) for one in records} == {(24, stranger)}  # what running it again needs
 
 
 def test_a_second_run_computes_nothing_and_a_changed_setting_only_its_cells(
