@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import random
 import re
 import shutil
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from safetensors.numpy import save
@@ -23,14 +28,14 @@ from skillneurons.leaderboard.ranks import corrected
 from skillneurons.leaderboard.rows import COLUMNS
 from skillneurons.leaderboard.shared import shared
 from skillneurons.leaderboard.site import places
-from skillneurons.leaderboard.site.cell_page import settings_yaml
+from skillneurons.leaderboard.site.cell_settings import settings_yaml
 from skillneurons.leaderboard.site.column_help import GROUPS, HELP
 from skillneurons.leaderboard.site.figures import BINS, histogram, layer_map
 from skillneurons.leaderboard.site.models_page import pair_differences
 from skillneurons.leaderboard.site.page import script_json
 from skillneurons.leaderboard.site.prose import as_html
 from skillneurons.leaderboard.site.task_page import About
-from skillneurons.plan import plan
+from skillneurons.plan import plan, settings_of
 from skillneurons.registry import load_registry
 from skillneurons.results import Result, ResultsFolder, load_cell
 from synthetic_cells import synthetic_cell, write_synthetic
@@ -232,6 +237,19 @@ CARD = {
 }
 
 
+def told_as(vocabulary: Any) -> dict[str, Any]:
+    return {"columns": {"c": {"L00.N0000": {**CARD, "vocabulary": vocabulary}}}}
+
+
+def driven_by(**parts: Any) -> dict[str, Any]:
+    return {"columns": {"c": {"L00.N0000": {**CARD, "highest": [{**CARD["highest"][0], **parts}]}}}}
+
+
+def kept_file(folder: Path, place: str) -> Path:
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    return folder / place
+
+
 def test_a_neuron_card_has_a_page(tmp_path: Path) -> None:
     folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
     (column,) = cell["columns"]
@@ -257,6 +275,17 @@ def test_a_neuron_card_has_a_page(tmp_path: Path) -> None:
         lambda card: {"columns": {"c": {"L00.N0000": {**CARD, "highest": None}}}},
         lambda card: {"columns": {"c": {"L00.N0000": {**CARD, "vocabulary": {}}}}},
         lambda card: {"columns": {"c": {"L00.N0000": {**CARD, "lowest": [{**CARD["highest"][0], "tokens": ["one"]}]}}}},
+        lambda card: told_as({"reason": None}),
+        lambda card: told_as({"promoted": [["yes", "2"]], "suppressed": []}),
+        lambda card: told_as({"promoted": [["yes", 2.0, 3.0]], "suppressed": []}),
+        lambda card: told_as({"promoted": [["yes", float("inf")]], "suppressed": []}),
+        lambda card: driven_by(correct=[]),
+        lambda card: driven_by(activations=[float("nan"), 1.0]),
+        lambda card: driven_by(activations=[10**400, 1.0]),
+        lambda card: driven_by(activation=True),
+        lambda card: driven_by(tokens=[None, "x"]),
+        lambda card: driven_by(attention=None, attention_reason=None),
+        lambda card: driven_by(text=None),
     ],
 )
 def test_a_damaged_card_is_named_and_left_out(tmp_path: Path, damage: Any) -> None:
@@ -267,6 +296,179 @@ def test_a_damaged_card_is_named_and_left_out(tmp_path: Path, damage: Any) -> No
     assert problem.startswith(f"cards/{cell['key']}.json ") and problem.endswith("delete it and its cell and run again")
     assert (tmp_path / "out" / places.cell_place(cell["key"])).is_file()
     assert not (tmp_path / "out" / "site" / "cards").exists()
+
+
+def test_a_card_outside_the_scores_is_named_and_left_out(tmp_path: Path) -> None:
+    folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
+    (column,) = cell["columns"]
+    scores = np.zeros((4, 640), dtype=np.float32)
+    kept_file(folder, f"passes/{cell['pass']}/scores.safetensors").write_bytes(save({column: scores}))
+    card = kept_file(folder, f"cards/{cell['key']}.json")
+    card.write_text(json.dumps({"columns": {column: {"L03.N0639": CARD}}}))
+    assert write_site(folder, tmp_path / "out") == []
+    for neuron in ("L99.N0000", "L00.N0640", "L00.N99999999999999999999"):
+        card.write_text(json.dumps({"columns": {column: {neuron: CARD}}}))
+        (problem,) = write_site(folder, tmp_path / "out")
+        assert problem.startswith(f"cards/{cell['key']}.json holds no cards (") and neuron in problem
+        assert list((tmp_path / "out" / "site" / "cards").rglob("*.html")) == []
+
+
+SCORES: dict[str, np.ndarray[Any, Any]] = {
+    "one axis": np.zeros(2560, dtype=np.float32),
+    "three axes": np.zeros((4, 640, 1), dtype=np.float32),
+    "nothing": np.zeros((0, 0), dtype=np.float32),
+    "no neurons": np.zeros((2, 0), dtype=np.float32),
+    "other neurons": np.zeros((4, 641), dtype=np.float32),
+    "infinite": np.full((4, 640), np.inf, dtype=np.float32),
+    "whole numbers": np.zeros((4, 640), dtype=np.int64),
+}
+
+
+@pytest.mark.parametrize("damage", list(SCORES))
+def test_damaged_scores_are_named_and_not_drawn(tmp_path: Path, damage: str) -> None:
+    folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
+    (column,) = cell["columns"]
+    place = kept_file(folder, f"passes/{cell['pass']}/scores.safetensors")
+    place.write_bytes(save({column: SCORES[damage]}))
+    (problem,) = write_site(folder, tmp_path / "out")
+    assert problem.startswith(f"passes/{cell['pass']}/scores.safetensors cannot be read ({column} ")
+    data = embedded((tmp_path / "out" / places.cell_place(cell["key"])).read_bytes())
+    assert "histogram" not in data["columns"][column] and "cannot be read" in data["why"]["scores"]
+
+
+def test_what_is_not_scored_is_no_damage(tmp_path: Path) -> None:
+    folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
+    (column,) = cell["columns"]
+    scores = np.full((4, 640), np.nan, dtype=np.float32)
+    kept_file(folder, f"passes/{cell['pass']}/scores.safetensors").write_bytes(save({column: scores}))
+    assert write_site(folder, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"versions": ["numpy"]},
+        {"versions": "numpy 2"},
+        {"versions": {"numpy": [2]}},
+        {"limit": "ten"},
+        {"limit": True},
+        {"plugins": "mine.py"},
+        {"plugins": [1]},
+        {"device": {}},
+    ],
+    ids=str,
+)
+def test_a_damaged_run_record_is_named_and_left_out(
+    tmp_path: Path, record: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
+    (folder / "cells" / f"{cell['key']}.run.json").write_text(json.dumps(record))
+    assert main(["leaderboard", str(folder), "-o", str(tmp_path / "out"), "--format", "html"]) == 1
+    told = capsys.readouterr().err
+    assert f"cells/{cell['key']}.run.json holds no run record (" in told and "Traceback" not in told
+    page = Page((tmp_path / "out" / places.cell_place(cell["key"])).read_bytes())
+    assert "measured with" not in page.text
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kept", "table"),
+    [
+        ({"neurons": np.zeros(2, dtype=np.int64), "heldout": np.zeros((8, 1), dtype=np.float32)}, {}),
+        ({"neurons": np.zeros((1, 2), dtype=np.int64), "heldout": np.zeros(8, dtype=np.float32)}, {}),
+        ({"neurons": np.zeros((1, 2), dtype=np.int64)}, {}),
+        ({}, {"split": [1.0] * 8}),
+        ({}, {"column": ["text"] * 8}),
+        ({}, {"split": ["heldout"] * 7 + ["train"]}),
+    ],
+    ids=["flat neurons", "flat rows", "no rows", "no splits", "no numbers", "fewer examples"],
+)
+def test_damaged_activations_are_named_and_not_drawn(tmp_path: Path, kept: Any, table: Any) -> None:
+    folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
+    (column,) = cell["columns"]
+    whole = {"neurons": np.zeros((1, 2), dtype=np.int64), "heldout": np.zeros((8, 1), dtype=np.float32)}
+    place = kept_file(folder, f"passes/{cell['pass']}/neurons.safetensors")
+    place.write_bytes(save({f"{column}/{name}": one for name, one in (kept or whole).items()}))
+    columns = {"split": ["heldout"] * 8, "column": [0.0, 1.0] * 4, **table}
+    data = parquet(**{"split": columns["split"], column: columns["column"]})
+    (place.parent / "examples.parquet").write_bytes(data)
+    card = kept_file(folder, f"cards/{cell['key']}.json")
+    card.write_text(json.dumps({"columns": {column: {"L00.N0000": CARD}}}))
+    (problem,) = write_site(folder, tmp_path / "out")
+    assert problem.startswith(f"passes/{cell['pass']}/neurons.safetensors and examples.parquet cannot be read (")
+    page = (tmp_path / "out" / places.card_place(cell["key"], "L00.N0000")).read_bytes()
+    assert embedded(page) == {"densities": []}
+
+
+def test_a_folder_in_place_of_a_file_is_a_problem(tmp_path: Path) -> None:
+    folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
+    kept_file(folder, f"passes/{cell['pass']}/scores.safetensors").mkdir()
+    (problem,) = write_site(folder, tmp_path / "out")
+    assert "scores.safetensors" in problem and (tmp_path / "out" / "index.html").is_file()
+
+
+def test_a_cell_whose_columns_do_not_vary_says_so(tmp_path: Path) -> None:
+    cell = synthetic_cell(0)
+    (column,) = cell["columns"]
+    reason = "the column has one value only"
+    cell["columns"] = {column: {"status": "degenerate", "reason": reason, "n_discovery": 800, "n_heldout": 600}}
+    cell["causal"] = None
+    write_cell(tmp_path / "runs", cell)
+    assert write_site(tmp_path / "runs", tmp_path / "out") == []
+    text = Page((tmp_path / "out" / places.cell_place(cell["key"])).read_bytes()).text
+    assert "All columns" in text and column in text and "degenerate" in text and reason in text
+
+
+def test_cells_lead_to_their_other_seeds_and_rows_to_a_column(tmp_path: Path) -> None:
+    write_site(write_synthetic(tmp_path / "runs", range(3)), tmp_path / "out")
+    page = Page((tmp_path / "out" / places.cell_place(synthetic_cell(1)["key"])).read_bytes())
+    seeds = [link for link in page.links if link.startswith("task000-")]
+    assert seeds == [f"{synthetic_cell(seed)['key']}.html" for seed in (0, 2)] and "Prompt seeds: 0 1 2" in page.text
+    task = Page((tmp_path / "out" / places.task_place("task000")).read_bytes())
+    assert f"../cells/{synthetic_cell(2)['key']}.html#metric00.value" in task.links
+    assert places.column_place("key", "a b/ä#<\ud800>") == "site/cells/key.html#a%20b%2F%C3%A4%23%3C%ED%A0%80%3E"
+    assert places.column_place("key", None) == places.cell_place("key")
+    write_site(write_synthetic(tmp_path / "alone", [0]), tmp_path / "one")
+    assert (
+        "Prompt seeds: 0"
+        not in Page((tmp_path / "one" / places.cell_place(synthetic_cell(0)["key"])).read_bytes()).text
+    )
+
+
+def luminance(colour: Sequence[float]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour)]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    low, high = sorted(luminance(colour) + 0.05 for colour in (one, other))
+    return high / low
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_can_be_read_against_its_ground(tmp_path: Path, theme: str) -> None:
+    write_site(write_synthetic(tmp_path / "runs", [0]), tmp_path / "out")
+    sheet = files_of(tmp_path / "out")["site/assets/site.css"].decode()
+    light, dark = (
+        re.search(rf"{re.escape(start)} {{(.*?)}}", sheet, re.S) for start in (":root", '[data-theme="dark"]')
+    )
+    assert light and dark
+    found = dict(re.findall(r"--([\w-]+): ([^;]+);", light[1] + (dark[1] if theme == "dark" else "")))
+    colours = {name: bytes.fromhex(value[1:]) for name, value in found.items() if value.startswith("#")}
+    for text in ("ink", "quiet", "link", "good", "bad", "d", "chance-ink"):
+        for ground in ("ground", "raised"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, f"{text} on {ground}"
+    share = float(found["shade"].removesuffix("%")) / 100
+    for tone in ("a", "b"):
+        for part in range(101):
+            w = share * part / 100
+            shaded = [w * c + (1 - w) * g for c, g in zip(colours[tone], colours["ground"], strict=True)]
+            assert contrast(colours["ink"], shaded) >= 4.5, f"a token shaded by {part} % of --{tone}"
 
 
 def test_same_bytes_from_any_order_of_folders(tmp_path: Path) -> None:
@@ -372,6 +574,66 @@ def test_the_settings_on_a_page_give_the_same_key(path: Path, tmp_path: Path) ->
     config = load_config(str(file), registry=registry, output=str(tmp_path))
     keys = [one.key for unit in plan(config, registry, ResultsFolder(tmp_path)) for one in unit.cells]
     assert keys == [cell.key]
+
+
+@pytest.mark.parametrize("override", [["causal.enabled=false"], ["data.heldout=60"]], ids=["no causes", "causes"])
+def test_what_was_limited_or_without_causes_is_run_again_as_it_was(tmp_path: Path, override: list[str]) -> None:
+    registry, folder = load_registry(), ResultsFolder(tmp_path)
+    config = load_config("demo", override, tasks=["arithmetic"], metrics=["labels"], limit=30, registry=registry)
+    (unit,) = plan(config, registry, folder)
+    (planned,) = unit.cells
+    form = synthetic_cell(0)
+    form["model"] = {"name": unit.model, "revision": unit.revision}
+    form["task"] |= {"name": "arithmetic", "options": dict(unit.data.options)}
+    form["metric"] |= {"name": "labels"}
+    form |= {"key": planned.key, "config": settings_of(config), "seed": unit.seed}
+    write_cell(tmp_path / "runs", form)
+    cell = load_cell(tmp_path / "runs" / "cells" / f"{planned.key}.json")
+    assert isinstance(cell, Result)
+    (tmp_path / "again.yaml").write_text(settings_yaml(cell, {"limit": 30, "plugins": []}))
+    again = load_config(str(tmp_path / "again.yaml"), registry=registry)
+    assert [one.key for one in plan(again, registry, folder)[0].cells] == [planned.key]
+    assert again.limit == 30 and again.causal.enabled == ("causal.enabled=false" not in override)
+
+
+def test_the_settings_on_a_page_have_the_revision_the_limit_and_the_plugins(tmp_path: Path) -> None:
+    folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
+    cell["model"]["revision"] = "0123abcd"
+    cell["config"]["model"] = {"revision": "main", "dtype": "float32"}
+    del cell["config"]["causal"]
+    write_cell(folder, cell)
+    record = folder / "cells" / f"{cell['key']}.run.json"
+    record.write_text(json.dumps({"limit": 100, "plugins": ["mine.py", "other"]}))
+
+    def settings() -> tuple[Any, str]:
+        assert write_site(folder, tmp_path / "out") == []
+        page = Page((tmp_path / "out" / places.cell_place(cell["key"])).read_bytes())
+        (saved,) = [link for link in page.links if link.startswith("data:application/yaml")]
+        return yaml.safe_load(unquote(saved.partition(",")[2])), page.text
+
+    found, _ = settings()
+    assert found["limit"] == 100 and found["plugins"] == ["mine.py", "other"] and found["causal"] == {"enabled": False}
+    assert found["model"] == {"revision": "0123abcd", "dtype": "float32"}
+    record.write_text(json.dumps({"limit": None, "plugins": []}))
+    cell["model"]["revision"] = "sha256:0123"
+    cell["config"]["model"]["revision"] = None
+    write_cell(folder, cell)
+    found, _ = settings()
+    assert "limit" not in found and "plugins" not in found and found["model"]["revision"] is None
+
+
+def test_a_page_says_that_a_limit_may_have_been_given(tmp_path: Path) -> None:
+    folder, cell = write_synthetic(tmp_path / "runs", [0]), synthetic_cell(0)
+    page, told = tmp_path / "out" / places.cell_place(cell["key"]), "a --limit may have been given"
+    write_site(folder, tmp_path / "out")
+    assert told not in Page(page.read_bytes()).text
+    cell["n"]["train"] = 100
+    write_cell(folder, cell)
+    write_site(folder, tmp_path / "out")
+    assert told in Page(page.read_bytes()).text
+    (folder / "cells" / f"{cell['key']}.run.json").write_text(json.dumps({"limit": None, "plugins": []}))
+    write_site(folder, tmp_path / "out")
+    assert told not in Page(page.read_bytes()).text
 
 
 def test_a_task_page_tells_only_what_the_same_plugin_says(tmp_path: Path) -> None:

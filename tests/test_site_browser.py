@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save
 from skillneurons.leaderboard.board import build_board, write_board
@@ -30,18 +32,40 @@ if not REQUIRED:
     if CHROME is None or DRIVER is None:
         pytest.skip("no Chromium with its driver on this machine", allow_module_level=True)
 
+EMPTY = "\u2013"
 EVIL = "<script>window.hacked=1</script><img src=x onerror='window.hacked=2'>"
+MARKED = f"<b>{EVIL}</b>"  # with a tag that Plotly would follow
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--window-size=1300,900"),
+    # a mouse that hovers, as on a desk; without a screen there is none
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
 )
+TOLD = {**{"activation": 1.5, "activations": [1.5], "attention": [1.0], "attention_reason": "", "correct": 1.0}}
+TOLD |= {"id": EVIL, "target": EVIL, "text": EVIL, "tokens": [EVIL]}
+CARD = {"vocabulary": {"promoted": [[EVIL, 1.0]], "suppressed": []}, "highest": [TOLD], "lowest": []}
+
+
+def write_card(folder: Path, cell: dict[str, Any], column: str) -> None:
+    """Write a card of neuron L00.N0000 with a hostile quantity, and the activations that its density is drawn from."""
+    cards = {"quantity": MARKED, "columns": {column: {"L00.N0000": CARD}}}
+    (folder / "cards" / f"{cell['key']}.json").write_text(json.dumps(cards))
+    rows = np.random.default_rng(0).normal(size=(40, 1)).astype(np.float32)
+    kept = {f"{column}/neurons": np.zeros((1, 2), dtype=np.int64), f"{column}/heldout": rows}
+    place = folder / "passes" / cell["pass"]
+    (place / "neurons.safetensors").write_bytes(save(kept))
+    pq.write_table(pa.table({"split": ["heldout"] * 40, column: [0.0, 1.0] * 20}), place / "examples.parquet")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a site of three models, two tasks (one with a hostile name) and one neuron card."""
+    """Return a site of three models, two tasks (one with a hostile name, whose cells have a neuron card each).
+
+    Causes were not tested on metric01; on metric02 chance is near the largest r.
+    """
     folder = tmp_path_factory.mktemp("runs")
     (folder / "cells").mkdir()
+    (folder / "cards").mkdir()
     for index in range(120):
         cell = synthetic_cell(index, shift=-0.2 if index // 3 % 10 == 1 else 0.0)
         if cell["model"]["name"] not in ("model0", "model1", "model2"):
@@ -50,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cell["task"]["name"] = EVIL
         (column,) = cell["columns"]
         for dose in cell["causal"]["columns"][column]["doses"]:
-            dose["outcome"] = "log_prob"
+            dose |= {"outcome": "log_prob", "verdict": MARKED if cell["metric"]["name"] == "metric03" else "cause"}
         cell["causal"]["columns"][column]["steering"] = {
             **{"alphas": [-4.0, 0.0, 4.0], "metric": [0.2, 0.5, 0.8], "log_prob": [-1.0, -0.5, -0.7]},
             **{"accuracy": [0.5, 0.8, 0.6], "neutral_loss": [2.0, 1.0, 2.5], "followed": "metric", "trend": "rising"},
@@ -59,6 +83,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place.mkdir(parents=True)
         scores = np.random.default_rng(index).normal(0, 0.1, (4, 640)).astype(np.float32)
         (place / "scores.safetensors").write_bytes(save({column: scores}))
+        if cell["metric"]["name"] == "metric01":
+            cell["causal"] = None
+        if cell["metric"]["name"] == "metric02":
+            cell["columns"][column]["null95_r"] = 0.49
+        if cell["metric"]["name"] == "metric03":
+            write_card(folder, cell, column)
         (folder / "cells" / f"{cell['key']}.json").write_text(json.dumps(cell))
     out = tmp_path_factory.mktemp("site")
     board = build_board([folder])
@@ -79,6 +109,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "deny"})
     try:
         yield driver
     finally:
@@ -209,7 +240,9 @@ def test_a_cell_draws_its_figures_and_a_table_of_its_neurons(chrome: Any, site: 
     )
     assert counts == 2560
     assert chrome.execute_script("return document.getElementById('doses').data[3].y") == [0.01, 0.01]
-    assert chrome.execute_script("return document.getElementById('outcome').value") == "log_prob"  # what it is judged by
+    assert (
+        chrome.execute_script("return document.getElementById('outcome').value") == "log_prob"
+    )  # what it is judged by
     assert len(chrome.execute_script("return document.getElementById('seeds').data[0].x")) == 3
     chrome.execute_script(
         "const s = document.getElementById('outcome'); s.value = 'accuracy'; s.dispatchEvent(new Event('change'))"
@@ -241,6 +274,189 @@ def test_two_models_are_set_beside_each_other(chrome: Any, site: Path) -> None:
     backward = wait(lambda: rows() if rows() != forward else None, "turned round")
     assert [line[4] for line in backward] == [line[4].replace("+", "-") for line in forward]
     assert [line[2] for line in backward] == [line[3] for line in forward]
+    silent(chrome)
+
+
+def cell_of(metric: str, seed: int = 0) -> str:
+    """Return the key of the first model's cell."""
+    cells = (synthetic_cell(index) for index in range(120))
+    return next(str(one["key"]) for one in cells if (one["metric"]["name"], one["seed"]) == (metric, seed))
+
+
+def drawn(driver: Any, *figures: str) -> None:
+    for figure in figures:
+        wait(lambda f=figure: driver.find_elements("css selector", f"#{f} .main-svg"), f"{figure} drawn")
+
+
+def test_what_a_file_beside_a_cell_says_stays_text_in_figures(chrome: Any, site: Path) -> None:
+    key = cell_of("metric03")
+    show(chrome, site / places.cell_place(key))
+    drawn(chrome, "doses")
+    hover = "Plotly.Fx.hover('doses', [{ curveNumber: 3, pointNumber: 0 }]); return [...document.querySelectorAll('#doses .hoverlayer text')].map((one) => one.textContent).join(' ')"
+    told = wait(lambda: chrome.execute_script(hover), "the verdict")
+    assert f"verdict: {MARKED}" in told
+    silent(chrome)
+    show(chrome, site / places.card_place(key, "L00.N0000"))
+    drawn(chrome, "density-0")
+    title = "return document.querySelector('#density-0 .xtitle')?.textContent"
+    assert wait(lambda: chrome.execute_script(title), "the title of the axis") == MARKED
+    silent(chrome)
+
+
+def test_no_button_of_a_figure_leads_out(chrome: Any, site: Path) -> None:
+    show(chrome, site / places.cell_place(cell_of("metric00")))
+    drawn(chrome, "histogram", "map", "doses", "steering", "seeds")
+    chrome.execute_script(
+        "window.opened = []; window.open = (url) => { window.opened.push(String(url)); return null; }"
+    )
+    titles = "return [...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)"
+    found = wait(lambda: chrome.execute_script(titles), "buttons beside the figures")
+    assert any("Zoom" in title for title in found), "no button is found, so the test proves nothing"
+    assert not [title for title in found if any(word in title for word in ("Share", "Cloud", "Edit"))]
+    windows = chrome.window_handles
+    chrome.execute_script(
+        "document.querySelectorAll('.modebar-btn').forEach((one) => one.dispatchEvent(new MouseEvent('click', { bubbles: true })))"
+    )
+    clicked = "return document.getElementById('map').layout.dragmode"
+    wait(lambda: chrome.execute_script(clicked) is not None, "the buttons have done what they do")
+    assert chrome.execute_script("return window.opened") == [] and chrome.window_handles == windows
+    assert not chrome.find_elements("css selector", "[class*=cloud-dialog]")
+    silent(chrome)
+
+
+def swipe_up(driver: Any, x: float, y: float, by: float = 150) -> None:
+    driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 16):
+        points = [{"x": x, "y": y - by * step / 15}]
+        driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": points})
+    driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_swipe_over_a_figure_scrolls_the_page(chrome: Any, site: Path) -> None:
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    page = site / places.cell_place(cell_of("metric02"))
+    middle = "const b = document.getElementById(arguments[0]).getBoundingClientRect(); return [b.left + b.width / 2, b.top + b.height / 2]"
+    top = "return window.scrollY"
+    try:
+        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 1})
+        show(chrome, page)
+        drawn(chrome, "histogram", "map", "doses", "steering", "seeds")
+        assert chrome.execute_script("return matchMedia('(pointer: coarse)').matches")
+        for figure in ("histogram", "map", "doses", "steering"):
+            layout = chrome.execute_script("return document.getElementById(arguments[0]).layout", figure)
+            assert layout["dragmode"] is False and layout["xaxis"]["fixedrange"] and layout["yaxis"]["fixedrange"]
+            chrome.execute_script("document.getElementById(arguments[0]).scrollIntoView({ block: 'center' })", figure)
+            before = chrome.execute_script(top)
+            swipe_up(chrome, *chrome.execute_script(middle, figure))
+            wait(lambda y=before: chrome.execute_script(top) >= y + 50, f"scrolled by a swipe over {figure}")
+        assert not chrome.find_elements("css selector", ".modebar-btn"), "a bar that never goes would cover the figures"
+        silent(chrome)
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("metric", ["metric00", "metric02"], ids=["in the middle", "near the edge"])
+def test_what_is_chance_can_be_read_whole_on_a_phone(chrome: Any, site: Path, metric: str) -> None:
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    try:
+        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        show(chrome, site / places.cell_place(cell_of(metric)))
+        drawn(chrome, "histogram")
+        boxes = (
+            "const box = (css) => document.querySelector(css)?.getBoundingClientRect().toJSON();"
+            "return [box('#histogram .annotation-text'), box('#histogram .main-svg'), box('#histogram .barlayer')]"
+        )
+        text, figure, bars = wait(lambda: (b := chrome.execute_script(boxes)) and all(b) and b, "the label")
+        assert "chance" in chrome.execute_script(
+            "return document.querySelector('#histogram .annotation-text').textContent"
+        )
+        assert text["left"] >= figure["left"] and text["right"] <= figure["right"] and text["top"] >= figure["top"]
+        assert text["bottom"] <= bars["top"], "no bar stands behind the text"
+        silent(chrome)
+    finally:
+        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_link_of_a_row_opens_its_column_and_leads_to_other_seeds(chrome: Any, site: Path) -> None:
+    show(chrome, site / "index.html")
+    wait(lambda: shown(chrome) == 12, "twelve rows")
+    links = "return [...document.querySelectorAll('#board td.column a')].map((one) => one.href)"
+    assert all(one.rpartition("#")[2].startswith("metric0") for one in chrome.execute_script(links))
+    place = f"{(site / places.cell_place(cell_of('metric00'))).as_uri()}#metric00.value"
+    assert place in chrome.execute_script(links)
+    chrome.get("about:blank")
+    chrome.get_log("browser"), chrome.get_log("performance")
+    chrome.get(place)
+    drawn(chrome, "histogram")
+    others = "return [...document.querySelectorAll('.seeds a')].map((one) => one.href)"
+    wait(lambda: chrome.execute_script(others), "the other seeds")
+    expected = [f"{(site / places.cell_place(cell_of('metric00', seed))).as_uri()}#metric00.value" for seed in (1, 2)]
+    assert chrome.execute_script(others) == expected
+    assert chrome.find_element("css selector", ".seeds [aria-current=page]").text == "0"
+    silent(chrome)
+
+
+@pytest.mark.parametrize("asked", ["%", "%ED%A0%80", "constructor", "no.column"])
+def test_an_address_that_asks_for_no_column_shows_the_first(chrome: Any, site: Path, asked: str) -> None:
+    chrome.get("about:blank")
+    chrome.get_log("browser"), chrome.get_log("performance")
+    chrome.get(f"{(site / places.cell_place(cell_of('metric00'))).as_uri()}#{asked}")
+    drawn(chrome, "histogram")
+    assert chrome.execute_script("return document.getElementById('column').value") == "metric00.value"
+    silent(chrome)
+
+
+def test_the_board_can_be_used_without_seeing_it(chrome: Any, site: Path) -> None:
+    show(chrome, site / "index.html")
+    wait(lambda: shown(chrome) == 12, "twelve rows")
+    names = "return [...document.querySelectorAll('#board thead [aria-label]')].map((one) => one.ariaLabel)"
+    labels = wait(lambda: chrome.execute_script(names), "buttons that sort")
+    assert [one for one in labels if "<" in one or "wbr" in one] == []
+    assert [one for one in labels if one.startswith("heldout_top10_r")]
+    fields = "return [...document.querySelectorAll('main input:not([type=checkbox]), main select')].map((one) => one.ariaLabel || [...one.labels].map((l) => l.textContent).join(''))"
+    assert all(name.strip() for name in chrome.execute_script(fields)), "a field without a name"
+    silent(chrome)
+
+
+def test_why_a_number_is_empty_is_told_by_key_and_by_touch(chrome: Any, site: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    show(chrome, site / "index.html")
+    wait(lambda: shown(chrome) == 12, "twelve rows")
+    stops = "return [...document.querySelectorAll('#board tbody tr')].map((row) => row.querySelectorAll('button:not([tabindex=\"-1\"])').length)"
+    wait(lambda: chrome.execute_script(stops) == [1] * 12, "one stop of the Tab key a row")
+    empty = next(
+        row
+        for row in chrome.find_elements("css selector", "#board tbody tr")
+        if row.find_elements("css selector", "button.empty")
+    )
+    buttons = empty.find_elements("css selector", "button.tells")
+    lines = "return [...document.querySelectorAll('#board td.told')].map((one) => one.innerText)"
+    buttons[0].send_keys(Keys.ENTER)
+    (told,) = wait(lambda: chrome.execute_script(lines), "the reason")
+    assert "causal: " in told and "rank: " in told
+    assert {button.get_attribute("aria-expanded") for button in buttons} == {"true"}
+    chrome.execute_script("arguments[0].click()", empty.find_element("css selector", "button.empty"))
+    wait(lambda: chrome.execute_script(lines) == [], "closed again")
+    chrome.execute_script("new DataTable('#board').column('status:name').visible(false)")
+    wait(lambda: chrome.execute_script(stops) == [1] * 12, "one stop still")
+    silent(chrome)
+
+
+@pytest.mark.parametrize("name", ["causal_z", "ablation_drop"])
+def test_what_is_empty_stands_last_whichever_way_a_column_is_sorted(chrome: Any, site: Path, name: str) -> None:
+    show(chrome, site / "index.html")
+    wait(lambda: shown(chrome) == 12, "twelve rows")
+    for direction in ("asc", "desc"):
+        chrome.execute_script(
+            "const t = new DataTable('#board'); t.order([t.column(`${arguments[0]}:name`).index(), arguments[1]]).draw()",
+            name,
+            direction,
+        )
+        wait(lambda: column_of(chrome, name)[-3:] == [EMPTY] * 3, f"three empty rows at the end ({direction})")
+        assert EMPTY not in column_of(chrome, name)[:-3]
     silent(chrome)
 
 

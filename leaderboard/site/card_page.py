@@ -10,7 +10,8 @@ from skillneurons.density import density_by_value
 from skillneurons.leaderboard.formats import printed
 from skillneurons.leaderboard.site import places
 from skillneurons.leaderboard.site.figures import rounded
-from skillneurons.leaderboard.site.kept import Activations, Kept
+from skillneurons.leaderboard.site.kept import Kept
+from skillneurons.leaderboard.site.kept_activations import Activations
 from skillneurons.leaderboard.site.page import render_page
 from skillneurons.results import Result
 
@@ -105,11 +106,11 @@ def _example(example: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shaded(tokens: Sequence[str], values: Sequence[float], what: str) -> Markup:
-    """Return the tokens as HTML, each escaped, shaded by its value (at most 75 %), with the value as tooltip."""
+    """Return the tokens as HTML, each escaped, shaded by its value (``--w`` in percent of the strongest), with the value as tooltip."""
     most = max((abs(value) for value in values), default=0.0) or 1.0
     return Markup("").join(
         Markup(  # noqa: S704 - the token is escaped, the rest are numbers
-            f'<span class="{"up" if value >= 0 else "down"}" style="--w:{round(75 * abs(value) / most)}" '
+            f'<span class="{"up" if value >= 0 else "down"}" style="--w:{round(100 * abs(value) / most)}" '
             f'title="{what} {value:+.3f}">{escape(token)}</span>'
         )
         for token, value in zip(tokens, values, strict=True)

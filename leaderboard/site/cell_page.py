@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from skillneurons.leaderboard.formats import printed
-from skillneurons.leaderboard.settings import parse_json, plain_json
 from skillneurons.leaderboard.site import places
+from skillneurons.leaderboard.site.cell_settings import may_be_limited, settings_yaml
 from skillneurons.leaderboard.site.column_help import HELP
 from skillneurons.leaderboard.site.figures import OUTCOMES, column_figures, seed_figures
 from skillneurons.leaderboard.site.kept import Kept, neuron_name
@@ -21,7 +20,6 @@ _SHOWN = (
     "n_replicated",
 )
 _REASONS = ("reason", "null_reason", "interval_reason", "partial_reason")
-_SECTIONS = ("model", "data", "prompt", "attribution", "causal")
 
 
 def cell_page(cell: Result, seeds: Sequence[Result], kept: Kept) -> bytes:
@@ -57,28 +55,17 @@ def cell_page(cell: Result, seeds: Sequence[Result], kept: Kept) -> bytes:
         help=HELP,
         table=[_line(name, one) for name, one in cell.columns.items()],
         provenance=_provenance(cell, kept.record),
-        settings=settings_yaml(cell),
+        seeds=_seeds(cell, seeds),
+        settings=settings_yaml(cell, kept.record),
+        limited=may_be_limited(cell, kept.record),
     )
 
 
-def settings_yaml(cell: Result) -> str:
-    """Return the config that runs this cell again, every setting written out."""
-    own = {
-        "models": [cell.model["name"]],
-        "tasks": {cell.task["name"]: cell.task.get("options") or {}},
-        "metrics": [cell.metric["name"]],
-        "seeds": [cell.seed],
-    }
-    sections = ({name: cell.config[name]} for name in _SECTIONS if cell.config.get(name))
-    return "".join(_yaml(plain_json(part)) for part in (own, *sections))
-
-
-@lru_cache(maxsize=256)  # most of it is the same in hundreds of cells
-def _yaml(text: str) -> str:
-    """Return a mapping that is given as JSON as YAML."""
-    import yaml
-
-    return yaml.safe_dump(parse_json(text), sort_keys=False, allow_unicode=True, width=100)
+def _seeds(cell: Result, seeds: Sequence[Result]) -> list[tuple[int, str]]:
+    """Return the seeds with the pages of their cells, ``""`` for this one; nothing where it is the only one."""
+    ordered = sorted(seeds, key=lambda one: (one.seed, one.key))
+    pages = [(one.seed, "" if one.key == cell.key else places.cell_place(one.key)) for one in ordered]
+    return pages if len(pages) > 1 else []
 
 
 def _first(cell: Result, names: Sequence[str]) -> str:

@@ -18,7 +18,8 @@ from skillneurons.leaderboard.site import places
 from skillneurons.leaderboard.site.board_page import board_page
 from skillneurons.leaderboard.site.card_page import card_page, carded
 from skillneurons.leaderboard.site.cell_page import cell_page
-from skillneurons.leaderboard.site.kept import kept_activations, read_kept
+from skillneurons.leaderboard.site.kept import read_kept
+from skillneurons.leaderboard.site.kept_activations import kept_activations
 from skillneurons.leaderboard.site.models_page import models_page
 from skillneurons.leaderboard.site.task_page import About, task_page
 from skillneurons.results import Result, make_folder, write_atomic
@@ -76,10 +77,11 @@ def _cell_pages(board: Board, cells: Sequence[Result], problems: list[str]) -> I
         alike.setdefault(settings_key(cell), []).append(cell)
     for cell in cells:
         kept = read_kept(board.sources, cell)
-        problems += kept.problems
+        found = [*kept.problems]
         yield places.cell_place(cell.key), cell_page(cell, alike[settings_key(cell)], kept)
         neurons = carded(kept)
-        activations = kept_activations(board.sources, cell) if neurons else None
+        activations = kept_activations(board.sources, cell, found) if neurons else None
+        problems += [one for one in found if one not in problems]  # several cells share a pass
         for neuron, columns in neurons.items():
             yield places.card_place(cell.key, neuron), card_page(cell, neuron, columns, kept, activations)
 

@@ -1,18 +1,18 @@
 """What a run folder keeps of a cell besides the cell itself: scores of every neuron, neuron cards, the run record.
 
-All of it may be missing: the committed results of a board are cells alone. Where it is there and damaged, the page says so
-and the cell is named as a problem.
+All of it may be missing: the committed results of a board are cells alone. Where it is there and damaged, the page goes
+without it and the file is named as a problem.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from skillneurons.errors import ResultsError
+from skillneurons.leaderboard.site.kept_form import cards_fault, record_fault, scores_fault
 from skillneurons.leaderboard.sources import Source
 from skillneurons.results import Result
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_NEURON = re.compile(r"L\d{2,}\.N\d{4,}")
-_EXAMPLE = {"activation", "activations", "attention", "correct", "id", "target", "text", "tokens"}
 ABSENT = "The scores of every neuron are not beside this cell (no passes/ folder), so they cannot be drawn."
+_AGAIN = "delete it and its cell and run again"
 
 
 @dataclass(frozen=True)
@@ -48,56 +47,50 @@ def neuron_name(layer: int, neuron: int) -> str:
 def read_kept(sources: Sequence[Source], cell: Result) -> Kept:
     """Return what the folders keep of a cell; of several that have it, the first by place."""
     problems: list[str] = []
-    record = _json(sources, f"cells/{cell.key}.run.json", problems)
-    cards = _json(sources, f"cards/{cell.key}.json", problems)
-    columns = cards.get("columns")
-    if cards and not _is_cards(columns):
-        problems.append(f"cards/{cell.key}.json holds no cards; delete it and its cell and run again")
-        columns = {}
+    record = _record(sources, f"cells/{cell.key}.run.json", problems)
     scores, reason = _scores(sources, cell, problems)
-    quantity = str(cards.get("quantity") or "activation")
-    return Kept(scores, reason, columns or {}, quantity, record, tuple(problems))
+    shape = next((one.shape for one in scores.values()), None)
+    columns, quantity = _cards(sources, f"cards/{cell.key}.json", shape, problems)
+    return Kept(scores, reason, columns, quantity, record, tuple(problems))
 
 
-def fetched(sources: Sequence[Source], name: str) -> bytes | None:
-    """Return the bytes of a file in the first source that has it."""
+def fetched(sources: Sequence[Source], name: str, problems: list[str]) -> bytes | None:
+    """Return the bytes of a file in the first source that has it; one that cannot be read is a problem."""
     for source in sorted(sources, key=lambda one: one.place):
-        data = source.fetch(name)
+        try:
+            data = source.fetch(name)
+        except ResultsError as error:
+            problems.append(str(error))
+            continue
+        except ValueError:  # half a surrogate pair: no file has such a name
+            return None
         if data is not None:
             return data
     return None
 
 
-def _is_cards(columns: Any) -> bool:
-    """Whether this is cards by column and neuron name, each with all its parts."""
-    return isinstance(columns, dict) and all(
-        isinstance(cards, dict) and all(_NEURON.fullmatch(name) and _is_card(card) for name, card in cards.items())
-        for cards in columns.values()
-    )
+def _record(sources: Sequence[Source], name: str, problems: list[str]) -> dict[str, Any]:
+    record = _json(sources, name, problems)
+    fault = record_fault(record)
+    if fault:
+        problems.append(f"{name} holds no run record ({fault}); {_AGAIN}")
+    return {} if fault else record
 
 
-def _is_card(card: Any) -> bool:
-    if not isinstance(card, dict) or not isinstance(card.get("vocabulary"), dict):
-        return False
-    told = card["vocabulary"]
-    if "reason" not in told and not all(isinstance(told.get(name), list) for name in ("promoted", "suppressed")):
-        return False
-    ends = [card.get(end) for end in ("highest", "lowest")]
-    return all(isinstance(end, list) and all(map(_is_example, end)) for end in ends)
-
-
-def _is_example(one: Any) -> bool:
-    if not isinstance(one, dict) or not one.keys() >= _EXAMPLE or not isinstance(one["activation"], int | float):
-        return False
-    tokens, lists = one["tokens"], [one["activations"], *([] if one["attention"] is None else [one["attention"]])]
-    return isinstance(tokens, list) and all(
-        isinstance(values, list) and len(values) == len(tokens) and all(isinstance(v, int | float) for v in values)
-        for values in lists
-    )
+def _cards(
+    sources: Sequence[Source], name: str, shape: tuple[int, ...] | None, problems: list[str]
+) -> tuple[dict[str, Any], str]:
+    """Return the cards by column and neuron, and which quantity they were chosen by."""
+    content = _json(sources, name, problems)
+    fault = cards_fault(content.get("columns"), shape) if content else ""
+    if fault:
+        problems.append(f"{name} holds no cards ({fault}); {_AGAIN}")
+    columns: dict[str, Any] = {} if fault or not content else content["columns"]
+    return columns, str(content.get("quantity") or "activation")
 
 
 def _json(sources: Sequence[Source], name: str, problems: list[str]) -> dict[str, Any]:
-    data = fetched(sources, name)
+    data = fetched(sources, name, problems)
     if data is None:
         return {}
     try:
@@ -105,65 +98,34 @@ def _json(sources: Sequence[Source], name: str, problems: list[str]) -> dict[str
         if isinstance(content, dict):
             return content
         reason = "it is no mapping"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = str(error)
-    problems.append(f"{name} cannot be read ({reason}); delete it and its cell and run again")
+    problems.append(f"{name} cannot be read ({reason}); {_AGAIN}")
     return {}
 
 
 def _scores(
     sources: Sequence[Source], cell: Result, problems: list[str]
 ) -> tuple[dict[str, npt.NDArray[np.float32]], str]:
-    data = fetched(sources, f"passes/{cell.pass_}/scores.safetensors") if cell.pass_ else None
+    name = f"passes/{cell.pass_}/scores.safetensors"
+    data = fetched(sources, name, problems) if cell.pass_ else None
     if data is None:
         return {}, ABSENT
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        return dict(load(data)), ABSENT
-    except (SafetensorError, ValueError) as error:
-        problems.append(
-            f"passes/{cell.pass_}/scores.safetensors cannot be read ({error}); delete the folder and run again"
-        )
-        return {}, f"The scores of every neuron cannot be read ({error})."
-
-
-def kept_activations(sources: Sequence[Source], cell: Result) -> Activations | None:
-    """Return the kept held-out activations of a cell's strongest neurons; None where they are not here or damaged."""
-    rows = fetched(sources, f"passes/{cell.pass_}/neurons.safetensors") if cell.pass_ else None
-    table = fetched(sources, f"passes/{cell.pass_}/examples.parquet") if rows is not None else None
-    if rows is None or table is None:
-        return None
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        return Activations(load(rows), pq.read_table(io.BytesIO(table)))
-    except (SafetensorError, ValueError, OSError, pa.ArrowException):
-        return None
-
-
-@dataclass(frozen=True)
-class Activations:
-    """The rows of ``neurons.safetensors`` and the table of the examples."""
-
-    rows: Mapping[str, npt.NDArray[Any]]
-    table: Any
-
-    def heldout(self, column: str, layer: int, neuron: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-        """Return (activations, values of the column) on held-out examples, (rows,) each; None where they were not kept."""
-        import numpy as np
-
-        neurons = self.rows.get(f"{column}/neurons")
-        if neurons is None or column not in self.table.column_names:
-            return None
-        found = np.flatnonzero((neurons == (layer, neuron)).all(axis=1))
-        if not len(found):
-            return None
-        here = np.array(self.table.column("split").to_pylist()) == "heldout"
-        values = np.array(self.table.column(column).to_pylist(), dtype=np.float64)[here]
-        activations = self.rows[f"{column}/heldout"][:, found[0]]
-        return (activations, values) if len(activations) == len(values) else None
+        kept = load(data)
+        scores = {column: kept[column] for column in cell.columns if column in kept}
+        fault = scores_fault(scores, cell.n_neurons)
+    except (
+        SafetensorError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ) as error:  # LookupError: a type that numpy does not know
+        scores, fault = {}, str(error)
+    if not fault:
+        return scores, ABSENT
+    problems.append(f"{name} cannot be read ({fault}); delete the folder and run again")
+    return {}, f"The scores of every neuron cannot be read ({fault})."

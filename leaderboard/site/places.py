@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from urllib.parse import quote
 
 BOARD = "index.html"
 ROOT = "site"
@@ -22,6 +23,12 @@ _PLAIN = re.compile(r"[a-z0-9_-]{1,120}")
 def cell_place(key: str) -> str:
     """Return the page of a cell."""
     return f"{ROOT}/cells/{safe_name(key)}.html"
+
+
+def column_place(key: str, column: str | None) -> str:
+    """Return the page of a cell, opened at a column where one is given."""
+    part = quote(column or "", safe="", errors="surrogatepass")
+    return f"{cell_place(key)}#{part}" if part else cell_place(key)
 
 
 def card_place(key: str, neuron: str) -> str:

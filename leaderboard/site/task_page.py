@@ -83,12 +83,12 @@ def _strongest(row: Row) -> tuple[str, float, str, str]:
 
 def _row(row: Row, pages: frozenset[str]) -> dict[str, Any]:
     low, high = (printed("", row[f"heldout_top10_r_{end}"]) for end in ("low", "high"))
-    cells = [(seed_name(key), places.cell_place(key)) for key in row["keys"].split()]
+    keys = [key for key in row["keys"].split() if places.cell_place(key) in pages]
     return {
         "model": row["model"],
         "column": row["column"] or f"{row['metric']}: {row['status']}",
         "heldout": printed("heldout_top10_r", row["heldout_top10_r"]) or row["status"],
         "interval": f"{low} to {high}" if low and high else "",
         "figures": [printed(name, row[name]) for name in _FIGURES],
-        "cells": [one for one in cells if one[1] in pages],
+        "cells": [(seed_name(key), places.column_place(key, row["column"])) for key in keys],
     }

@@ -79,6 +79,7 @@ def write_runs(runs: Path, n: int) -> None:
         cell = synthetic_cell(index)
         (column,) = cell["columns"]
         cell["causal"]["columns"][column]["steering"] = STEERED
+        cell["n_neurons"] = SHAPE[0] * SHAPE[1]
         best = [[one["layer"], one["neuron"]] for one in cell["columns"][column]["top"][:10]]
         place = runs / "passes" / cell["pass"]
         place.mkdir(parents=True)

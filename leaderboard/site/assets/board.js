@@ -7,7 +7,15 @@
   const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
   const breakable = (text) => escaped(text).replace(/[._]/g, "$&<wbr>");
   const link = (place, text) => `<a href="${escaped(place)}">${breakable(text)}</a>`;
-  const empty = (row) => `<span class="empty" title="${escaped(row.v[at.reason] || "not measured")}">–</span>`;
+  /* A cell's page opens at the column of the row. */
+  const part = (row) => { try { return `#${encodeURIComponent(row.v[at.column])}`; } catch { return ""; } };
+  const cellLink = (row, place, text) => link(row.v[at.column] ? place + part(row) : place, text);
+
+  /* What must be said of a row is told in a line below it, which these buttons open. */
+  const told = (row) => [row.v[at.reason], row.rank?.[2] && `rank: ${row.rank[2]}`].filter(Boolean).join("; ");
+  const tells = (row, css, text, label) => told(row)
+    ? `<button type="button" class="tells ${escaped(css)}" aria-expanded="false" aria-label="${escaped(label || text)}: why?" title="${escaped(told(row))}">${escaped(text)}</button>`
+    : `<span class="${escaped(css)}">${escaped(text)}</span>`;
 
   const heldout = (row) => {
     const low = row.t[at.heldout_top10_r_low], high = row.t[at.heldout_top10_r_high];
@@ -21,31 +29,43 @@
 
   const cell = (column) => (row, type) => {
     if (column.rank) {
-      if (type !== "display") return type === "sort" ? (row.rank[0] ?? 1e9) : row.rank[1];
-      return `<span title="${escaped(row.rank[2])}">${escaped(row.rank[1])}</span>`;
+      if (type !== "display") return row.rank[type === "sort" || type === "type" ? 0 : 1];
+      return row.rank[1] && tells(row, "n", row.rank[1]);
     }
     const value = row.v[at[column.name]];
-    if (type === "sort" || type === "type") return column.number ? (value ?? -1e9) : value;
+    if (type === "sort" || type === "type") return value;
     if (type !== "display") return column.number ? row.t[at[column.name]] : value;
-    if (column.number && value === null) return empty(row);
+    if (column.number && value === null) return tells(row, "empty", "–", "empty");
     if (column.name === "heldout_top10_r") return heldout(row);
     if (column.name === "seeds") {
-      const cells = row.cells.map(([seed, place]) => link(place, seed)).join(" ");
+      const cells = row.cells.map(([seed, place]) => cellLink(row, place, seed)).join(" ");
       return cells || escaped(row.t[at.seeds]);
     }
-    if (column.name === "column" && row.cells.length) return link(row.cells[0][1], value || "(no column)");
+    if (column.name === "column" && row.cells.length) return cellLink(row, row.cells[0][1], value || "(no column)");
     if (column.name === "task" && row.task) return link(row.task, value);
-    if (column.name === "status") return `<span class="status ${escaped(value.replaceAll(" ", "-"))}" title="${escaped(row.v[at.reason])}">${escaped(value)}</span>`;
+    if (column.name === "status") return tells(row, `status ${value.replaceAll(" ", "-")}`, value);
     return escaped(column.number ? row.t[at[column.name]] : value);
   };
+
+  /* Whichever way a column is sorted, what is empty stands last. */
+  const emptyLast = (compare) => {
+    const order = (turn) => (one, other) => {
+      const [a, b] = [one, other].map((value) => value === null || value === "");
+      return a || b ? a - b : turn * compare(one, other);
+    };
+    return { order: { asc: order(1), desc: order(-1) } };
+  };
+  DataTable.type("figure", emptyLast((one, other) => one - other));
+  DataTable.type("words", emptyLast(new Intl.Collator("en", { numeric: true }).compare));
 
   const table = new DataTable("#board", {
     data: data.rows,
     columns: data.columns.map((column) => ({
       title: `<span title="${escaped(column.help)}">${breakable(column.name)}</span>`,
       name: column.name,
+      ariaTitle: column.name,
       className: column.number || column.rank ? "n" : column.name,
-      type: column.number || column.rank ? "num" : "string",
+      type: column.number || column.rank ? "figure" : "words",
       visible: shown.has(column.name),
       orderSequence: column.number ? ["desc", "asc", ""] : ["asc", "desc", ""],
       data: null,
@@ -57,7 +77,24 @@
     autoWidth: false,
     deferRender: true,
     layout: { topStart: "search", topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
-    language: { search: "", searchPlaceholder: "search", lengthMenu: "_MENU_ rows a page", emptyTable: "no rows", zeroRecords: "no row matches" },
+    language: { search: "Search", searchPlaceholder: "", lengthMenu: "_MENU_ rows a page", emptyTable: "no rows", zeroRecords: "no row matches" },
+  });
+
+  /* One button of a row is reached by the Tab key, however many numbers are empty. */
+  const stops = () => table.rows({ page: "current" }).nodes().each((line) => {
+    line.querySelectorAll("button.tells").forEach((button, i) => { button.tabIndex = i ? -1 : 0; });
+  });
+  table.on("draw column-visibility", stops);
+  stops();
+  document.getElementById("board").addEventListener("click", (event) => {
+    const button = event.target.closest("button.tells");
+    if (!button) return;
+    const line = button.closest("tr"), row = table.row(line), open = !row.child.isShown();
+    const text = document.createElement("p");
+    text.textContent = told(row.data());
+    if (open) row.child(text, "told").show();
+    else row.child.hide();
+    line.querySelectorAll("button.tells").forEach((one) => one.setAttribute("aria-expanded", open));
   });
 
   /* Filters: within a menu any of the ticked values, between menus all. */

@@ -3,18 +3,28 @@ const Figures = (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const drawn = new Map();
 
+  /* On a touch screen a swipe over a figure scrolls the page: there is nothing to drag and no axis to zoom. A bar of buttons that
+     cannot come and go with the pointer would cover the figure, so there is none. */
+  const coarse = window.matchMedia("(pointer: coarse)"), unmoved = window.matchMedia("(pointer: coarse), (hover: none)");
+
   const layout = (more) => {
-    const axis = { gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("quiet"), automargin: true };
-    const { xaxis, yaxis, ...rest } = more;
+    const fixed = coarse.matches ? { fixedrange: true } : {};
+    const axis = { ...fixed, gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("quiet"), automargin: true };
+    const { xaxis, yaxis, yaxis2, ...rest } = more;
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), size: 12 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("quiet"), activecolor: colour("a") },
       margin: { l: 8, r: 12, t: 8, b: 8 }, hoverlabel: { namelength: -1 }, showlegend: false,
       legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, font: { size: 11 } },
-      xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
+      xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...(yaxis2 && { yaxis2: { ...fixed, ...yaxis2 } }),
+      ...(coarse.matches && { dragmode: false }), ...rest,
     };
   };
-  const plotted = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" } };
+  /* No button sends anything anywhere: that one is on unless it is said. */
+  const plotted = () => ({
+    responsive: true, displaylogo: false, displayModeBar: unmoved.matches ? false : "hover", showSendToCloud: false, plotlyServerURL: "",
+    modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" },
+  });
 
   /* make() gives {traces, layout}, or a string that says why there is no figure. It is called again when the theme changes. */
   const draw = (id, make) => {
@@ -31,16 +41,19 @@ const Figures = (() => {
     }
     if (!old) { place.className = "plot"; place.textContent = ""; }
     if (made.height) place.style.height = `${made.height}px`;
-    Plotly.react(place, made.traces, layout(made.layout), plotted);
+    Plotly.react(place, made.traces, layout(made.layout), plotted());
   };
-  document.addEventListener("theme", () => drawn.forEach((make, id) => draw(id, make)));
+  const again = () => drawn.forEach((make, id) => draw(id, make));
+  document.addEventListener("theme", again);
+  [coarse, unmoved].forEach((one) => one.addEventListener("change", again));
 
   const name = (layer, neuron) => `L${String(layer).padStart(2, "0")}.N${String(neuron).padStart(4, "0")}`;
   /* Plotly reads a little HTML in texts: names from data are shown as they are. */
   const text = (value) => String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const vertical = (x, dash, label, anchor) => ({
-    shape: { type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: colour("chance"), width: 2, dash } },
-    annotation: label && { x, yref: "paper", y: 0.88, text: label, showarrow: false, xanchor: anchor, yanchor: "top", font: { color: colour("chance"), size: 11 } },
+  const vertical = (x) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: colour("chance"), width: 2, dash: "dash" } });
+  /* Above the left line, where neither a bar of the figure nor one of buttons is; towards the middle where the line stands near the edge. */
+  const above = (x, end, label) => ({
+    x: -x, yref: "paper", y: 1, text: label, showarrow: false, xanchor: x > end / 3 ? "left" : "right", yanchor: "bottom", font: { color: colour("chance-ink"), size: 11 },
   });
 
   const histogram = (found) => {
@@ -48,12 +61,13 @@ const Figures = (() => {
     const { end, counts } = found.histogram;
     const width = 2 * end / counts.length;
     const x = counts.map((_, i) => -end + (i + 0.5) * width);
-    const marks = found.null95 === null ? [] : [vertical(-found.null95, "dash"), vertical(found.null95, "dash", ` chance ${found.null95.toFixed(3)}`, "left")];
+    const chance = found.null95 === null ? [] : [found.null95];
     const beyond = x.map((r) => found.null95 !== null && Math.abs(r) > found.null95);
     return {
       traces: [{ type: "bar", x, y: counts.map((n) => n || null), width, marker: { color: beyond.map((b) => colour(b ? "a" : "quiet")) }, hovertemplate: "r %{x:.3f}: %{y} neurons<extra></extra>" }],
       layout: {
-        bargap: 0, shapes: marks.map((m) => m.shape), annotations: marks.map((m) => m.annotation).filter(Boolean),
+        bargap: 0, margin: { l: 8, r: 12, t: 24, b: 8 }, shapes: chance.flatMap((r) => [vertical(-r), vertical(r)]),
+        annotations: chance.map((r) => above(r, end, `chance ±${r.toFixed(3)}`)),
         xaxis: { title: { text: "r on discovery" }, range: [-end, end] }, yaxis: { title: { text: "neurons (log)" }, type: "log", dtick: 1 },
       },
     };
@@ -85,7 +99,7 @@ const Figures = (() => {
         { ...band, x: k, y: values.map(([, m, sd]) => m === null ? null : m - 2 * (sd ?? 0)) },
         { ...band, x: k, y: values.map(([, m, sd]) => m === null ? null : m + 2 * (sd ?? 0)), fill: "tonexty", fillcolor: `${colour("quiet")}33` },
         { type: "scatter", mode: "lines+markers", name: "random sets, mean ± 2 sd", x: k, y: values.map((v) => v[1]), line: { color: colour("quiet"), dash: "dash" }, marker: { size: 7 } },
-        { type: "scatter", mode: "lines+markers", name: "the strongest K", x: k, y: values.map((v) => v[0]), line: { color: colour("a") }, marker: { size: 9 }, text: known.map((d) => d.outcome === outcome ? `verdict: ${d.verdict}` : ""), hovertemplate: "K = %{x}: %{y:.4f} %{text}<extra></extra>" },
+        { type: "scatter", mode: "lines+markers", name: "the strongest K", x: k, y: values.map((v) => v[0]), line: { color: colour("a") }, marker: { size: 9 }, text: known.map((d) => d.outcome === outcome ? `verdict: ${text(d.verdict)}` : ""), hovertemplate: "K = %{x}: %{y:.4f} %{text}<extra></extra>" },
       ],
       layout: { showlegend: true, xaxis: { title: { text: "K neurons ablated" }, tickvals: k }, yaxis: { title: { text: units[outcome] } } },
     };
@@ -121,7 +135,7 @@ const Figures = (() => {
       type: "scatter", mode: "lines", name: `${text(one.label)} (n ${one.n})`, x: found.grid, y: one.y, line: { color: colour(["a", "b", "c", "d", "chance"][i % 5]), width: 2 },
       fill: "tozeroy", fillcolor: `${colour(["a", "b", "c", "d", "chance"][i % 5])}18`,
     })),
-    layout: { showlegend: true, xaxis: { title: { text: found.quantity } }, yaxis: { title: { text: "density, each to its own peak" }, showticklabels: false, rangemode: "tozero" } },
+    layout: { showlegend: true, xaxis: { title: { text: text(found.quantity) } }, yaxis: { title: { text: "density, each to its own peak" }, showticklabels: false, rangemode: "tozero" } },
   });
 
   return { draw, colour, text, histogram, map, doses, steering, seeds, density };
