@@ -200,10 +200,10 @@ def _across(sources: Sequence[Source]) -> tuple[dict[str, dict[str, Any]], list[
                 one, reason = parse_across(source.read(file))
             except OSError as error:
                 one, reason = None, f"it cannot be read ({error.strerror or error})"
-            if one is not None and file.name != f"{one['key']}.json":
-                one, reason = None, f"it holds {one['key']!r}: files are named after their key"
             if one is None:
                 damaged.append((file, reason))
+            elif file.name != f"{one['key']}.json":
+                damaged.append((file, f"it holds {one['key']!r}: files are named after their key"))
             elif canonical_json(read.setdefault(one["key"], one)) != canonical_json(one):
                 raise ResultsError(
                     f"{file.place} and another folder's across/{file.name} hold the same key with different content; remove "
