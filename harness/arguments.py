@@ -103,6 +103,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="S", help="of resamples and permutations (default: 0)")
     add("--resamples", type=int, default=9999, metavar="N", help="resamples and permutations (default: 9999)")
     add("--json", action="store_true", help="as JSON, with every figure")
+    add("--plot", metavar="FILE", help="draw the differences of two models there (.pdf, .png or .svg)")
 
 
 def _show_options(parser: argparse.ArgumentParser) -> None:

@@ -224,8 +224,10 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from skillneurons.compare import compare
+    from skillneurons.compare_plot import checked_plot, plot_comparison
     from skillneurons.compare_text import comparison_json, comparison_text
 
+    plot = None if arguments.plot is None else checked_plot(arguments.plot, arguments.models)
     found = compare(
         arguments.dir,
         arguments.models,
@@ -235,6 +237,9 @@ def _compare(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     print(comparison_json(found) if arguments.json else comparison_text(found))
+    if plot is not None:
+        plot_comparison(found, plot)
+        _say([f"written: {plot}"])
     _say(found.problems)
     return 1 if found.problems else 0
 

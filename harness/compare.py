@@ -2,93 +2,34 @@
 
 Three figures, each A - B:
 
-    accuracy           per task, held out, paired by example (``paired``), from the passes on disk
+    accuracy           per task, held out, paired by example (``paired``), from the passes on disk; without them no p
     mean               per task and column: the metric's values on held-out examples, paired likewise
     heldout_top10_r    per task and column: from the resamples that the cells share (``leaderboard.differences``)
 
 Only cells that differ in nothing but the model and the seed are set beside each other (``leaderboard.shared``), over
-the prompt seeds that all compared models have. Holm's correction runs over all comparisons of one figure between two
-models; a difference is beyond noise where the corrected p is at most 0.05 and the interval leaves out 0. Of more than
-two models, every pair is compared, and each figure is ranked with Holm over its pairs (``leaderboard.ranks``).
+the prompt seeds and the examples that all compared models have (``families``). Holm's correction runs over all
+comparisons of one figure between two models; a difference is beyond noise where the corrected p is at most 0.05 and the
+interval leaves out 0. Of more than two models, every pair is compared, and each figure is ranked with Holm over its
+pairs (``leaderboard.ranks``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+from skillneurons.comparison import FIGURES, Compared, Comparison, Pair, Ranking, missing_passes, short_reason
 from skillneurons.errors import UserError, unknown_name
-from skillneurons.leaderboard.differences import ALPHA, Difference, heldout_differences, no_seed
+from skillneurons.families import Couple, Draws, Family, accuracy_families, column_families, of_common_seeds
 from skillneurons.leaderboard.models import Identity, find_model, identity, model_labels
-from skillneurons.leaderboard.ranks import Place, corrected, ranked
-from skillneurons.leaderboard.shared import Shared, shared
-from skillneurons.pairing import Examples, accuracy_differences, mean_differences
+from skillneurons.leaderboard.ranks import corrected, ranked
+from skillneurons.leaderboard.shared import Apart, Shared, side_by_side, told_once
+from skillneurons.pairing import Examples
 from skillneurons.results import DamagedCell, Result, ResultsFolder
 
-FIGURES = ("accuracy", "mean", "heldout_top10_r")
 FEWEST_RESAMPLES = 100
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One figure of two models; ``metric`` and ``column`` are ``""`` for accuracy, ``setting`` where there is one alone."""
-
-    figure: str
-    task: str
-    metric: str
-    column: str
-    setting: str
-    difference: Difference
-
-
-@dataclass(frozen=True)
-class Pair:
-    """All that was compared of the models ``a`` and ``b``."""
-
-    a: str
-    b: str
-    rows: tuple[Compared, ...]
-
-    def of(self, figure: str) -> list[Compared]:
-        """Return the rows of one figure."""
-        return [row for row in self.rows if row.figure == figure]
-
-
-@dataclass(frozen=True)
-class Count:
-    """Of ``compared`` differences: ``nominal`` have p <= 0.05 before correction, where ``expected`` are by chance alone."""
-
-    compared: int
-    nominal: int
-    expected: float
-    beyond_noise: int
-    same: int
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """One figure of a task (and column), the models highest first."""
-
-    figure: str
-    task: str
-    column: str
-    setting: str
-    places: tuple[Place, ...]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What ``compare`` found: every pair, rankings of more than two models, what was left out, and damaged files."""
-
-    models: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    rankings: tuple[Ranking, ...]
-    notes: tuple[str, ...]
-    problems: tuple[str, ...]
-    n_resamples: int
-    seed: int
 
 
 def compare(
@@ -110,38 +51,64 @@ def compare(
     results = ResultsFolder(Path(folder))
     cells, problems = _cells(results)
     labels = model_labels(cells)
-    chosen = [find_model(name, labels) for name in models]
-    for i, model in enumerate(chosen):
-        if model in chosen[:i]:
-            raise UserError(
-                f"{models[i]!r} is the same model as {models[chosen.index(model)]!r}; name different models"
-            )
+    chosen = _models(models, labels)
     own = _chosen([cell for cell in cells if identity(cell) in chosen], tasks, metrics)
-    found, refused = shared(own)
-    if not found:
-        why = "; ".join(refused) or "they ran no task and metric in common; run them into this folder with one config"
-        raise UserError(f"{', '.join(labels[model] for model in chosen)} share no cells: {why}")
-    notes = [*refused, *(f"{cell.key} failed and is left out" for cell in own if cell.status == "failed")]
-    units = []
-    for one in found:
-        unit, told = _common_seeds(one, chosen, labels)
-        notes += told
-        units += [unit] if unit else []
+    units, apart = _units(own, chosen, labels)
+    examples, draws = Examples(results), Draws(n_resamples, seed)
+    families, told = accuracy_families(units, {model: labels[model] for model in chosen}, examples, draws)
+    apart += told
+    for unit in units:
+        found, told = column_families(unit, examples, draws)
+        families += found
+        apart += told
     pairs = list(combinations(chosen, 2))
-    examples = Examples(results)
-    rows = [
-        *_accuracies(units, pairs, examples, n_resamples, seed),
-        *_columns(units, pairs, examples, n_resamples, seed),
-    ]
+    failed = [f"{cell.key} failed and is left out" for cell in own if cell.status == "failed"]
     return Comparison(
         tuple(labels[model] for model in chosen),
-        tuple(Pair(labels[a], labels[b], _corrected([row for pair, row in rows if pair == (a, b)])) for a, b in pairs),
-        tuple(_rankings(rows, chosen, labels)) if len(chosen) > 2 else (),
-        tuple(dict.fromkeys(notes)),
+        tuple(Pair(labels[a], labels[b], _corrected(_rows(families, (a, b)))) for a, b in pairs),
+        tuple(_rankings(families, labels, examples.missing)) if len(chosen) > 2 else (),
+        tuple(dict.fromkeys([*failed, *told_once(apart), *missing_passes(examples.missing)])),
         (*problems, *examples.problems),
         n_resamples,
         seed,
+        examples.missing,
     )
+
+
+def _models(names: Sequence[str], labels: Mapping[Identity, str]) -> list[Identity]:
+    """Return the models of these names; raise UserError for an unknown one and for one that is named twice."""
+    chosen = [find_model(name, labels) for name in names]
+    for i, model in enumerate(chosen):
+        if model in chosen[:i]:
+            raise UserError(f"{names[i]!r} is the same model as {names[chosen.index(model)]!r}; name different models")
+    return chosen
+
+
+def _units(
+    cells: Sequence[Result], chosen: Sequence[Identity], labels: Mapping[Identity, str]
+) -> tuple[list[Shared], list[Apart]]:
+    """Return what models share, over common seeds and in the order they were named; raise UserError where that is nothing."""
+    found, apart = side_by_side(cells, labels)
+    units = []
+    for one in found:
+        in_order = {model: one.cells[model] for model in chosen if model in one.cells}
+        unit, told = of_common_seeds(replace(one, cells=in_order), labels)
+        apart += told
+        units += [unit] if unit else []
+    if not units:
+        names = ", ".join(labels[model] for model in chosen)
+        raise UserError(f"{names} share no cells: {_why_apart(cells, apart)}")
+    return units, apart
+
+
+def _why_apart(cells: Sequence[Result], apart: Sequence[Apart]) -> str:
+    ran: dict[tuple[str, str], set[Identity]] = {}
+    for cell in cells:
+        if cell.status == "ok":
+            ran.setdefault((cell.task["name"], cell.metric["name"]), set()).add(identity(cell))
+    if all(len(models) < 2 for models in ran.values()):
+        return "they ran no task and metric in common; run them into this folder with one config"
+    return "; ".join(told_once(apart))
 
 
 def _cells(folder: ResultsFolder) -> tuple[list[Result], list[str]]:
@@ -178,56 +145,13 @@ def _chosen(cells: Sequence[Result], tasks: Sequence[str], metrics: Sequence[str
     ]
 
 
-def _common_seeds(
-    one: Shared, chosen: Sequence[Identity], labels: Mapping[Identity, str]
-) -> tuple[Shared | None, list[str]]:
-    """Return the cells of the seeds that all models have here, and what was left out; None where there is no such seed."""
-    models = [model for model in chosen if model in one.cells]
-    common = set.intersection(*(set(one.cells[model]) for model in models))
-    name = f"{one.task} {one.metric}{f' ({one.setting})' if one.setting else ''}"
-    if not common:
-        return None, [f"{name}: {no_seed(one.cells[models[0]], one.cells[models[1]])}"]
-    notes = []
-    for model in models:
-        more = sorted(set(one.cells[model]) - common)
-        if more:
-            seeds = f"seed{'s' * (len(more) > 1)} {', '.join(map(str, more))}"
-            notes.append(
-                f"{name}: {seeds} of {labels[model]} left out: not every model has {'them' if len(more) > 1 else 'it'}"
-            )
-    kept = {model: {seed: one.cells[model][seed] for seed in sorted(common)} for model in models}
-    return Shared(one.task, one.metric, one.setting, kept), notes
-
-
-Row = tuple[tuple[Identity, Identity], Compared]
-
-
-def _accuracies(
-    units: Sequence[Shared], pairs: Sequence[tuple[Identity, Identity]], examples: Examples, n: int, seed: int
-) -> list[Row]:
-    rows = []
-    for pair in pairs:
-        both = [one for one in units if pair[0] in one.cells and pair[1] in one.cells]
-        for task, setting, difference in accuracy_differences(both, *pair, examples, n_resamples=n, seed=seed):
-            rows.append((pair, Compared("accuracy", task, "", "", setting, difference)))
-    return rows
-
-
-def _columns(
-    units: Sequence[Shared], pairs: Sequence[tuple[Identity, Identity]], examples: Examples, n: int, seed: int
-) -> list[Row]:
-    rows = []
-    for one in units:
-        inside = [pair for pair in pairs if pair[0] in one.cells and pair[1] in one.cells]
-        for pair in inside:
-            means = mean_differences(one, *pair, one.columns(), examples, n_resamples=n, seed=seed)
-            for column, difference in means.items():
-                rows.append((pair, Compared("mean", one.task, one.metric, column, one.setting, difference)))
-        for column in one.columns():
-            for pair, difference in zip(inside, heldout_differences(one.cells, column, inside), strict=True):
-                figure = Compared("heldout_top10_r", one.task, one.metric, column, one.setting, difference)
-                rows.append((pair, figure))
-    return rows
+def _rows(families: Sequence[Family], pair: Couple) -> list[Compared]:
+    """Return what the families say of two models."""
+    return [
+        Compared(one.figure, one.task, one.metric, one.column, one.setting, one.differences[pair])
+        for one in families
+        if pair in one.differences
+    ]
 
 
 def _corrected(rows: Sequence[Compared]) -> tuple[Compared, ...]:
@@ -236,42 +160,23 @@ def _corrected(rows: Sequence[Compared]) -> tuple[Compared, ...]:
     for figure in FIGURES:
         family = [row for row in rows if row.figure == figure]
         for row, difference in zip(family, corrected([row.difference for row in family]), strict=True):
-            found.append(_with(row, difference))
+            found.append(replace(row, difference=difference))
     return tuple(found)
 
 
-def _with(row: Compared, difference: Difference) -> Compared:
-    return Compared(row.figure, row.task, row.metric, row.column, row.setting, difference)
-
-
-def count(rows: Sequence[Compared]) -> Count:
-    """Return how many of the rows of one figure differ; those of a column that is the same for both do not count."""
-    compared = [row.difference for row in rows if row.difference.p is not None]
-    return Count(
-        len(compared),
-        sum(one.p is not None and one.p <= ALPHA for one in compared),
-        ALPHA * len(compared),
-        sum(one.beyond_noise for one in compared),
-        sum(row.difference.same for row in rows),
-    )
-
-
-def _rankings(rows: Sequence[Row], chosen: Sequence[Identity], labels: Mapping[Identity, str]) -> list[Ranking]:
+def _rankings(families: Sequence[Family], labels: Mapping[Identity, str], missing: Mapping[str, str]) -> list[Ranking]:
     """Return every figure that more than two models have, Holm over its pairs."""
-    families: dict[tuple[str, str, str, str], dict[tuple[Identity, Identity], Difference]] = {}
-    for pair, row in rows:
-        families.setdefault((row.figure, row.task, row.column, row.setting), {})[pair] = row.difference
     found = []
-    for (figure, task, column, setting), family in families.items():
-        values: dict[Identity, float | None] = {}
-        for (a, b), one in family.items():
-            for model, value in ((a, one.a), (b, one.b)):
-                values[model] = value if values.get(model) is None else values[model]
-        if len(values) > 2 and not all(one.same for one in family.values()):
+    for one in families:
+        values = one.values
+        if len(values) > 2 and not all(difference.same for difference in one.differences.values()):
             known = {
-                pair: one for pair, one in family.items() if values[pair[0]] is not None and values[pair[1]] is not None
+                pair: replace(difference, reason=short_reason(difference.reason, missing))
+                for pair, difference in one.differences.items()
+                if values[pair[0]] is not None and values[pair[1]] is not None
             }
             differences = dict(zip(known, corrected(list(known.values())), strict=True))
-            in_order = {model: values[model] for model in chosen if model in values}
-            found.append(Ranking(figure, task, column, setting, ranked(in_order, differences, labels)))
+            why = {model: short_reason(reason, missing) for model, reason in one.why.items()}
+            places = ranked(values, differences, labels, why)
+            found.append(Ranking(one.figure, one.task, one.column, one.setting, places))
     return sorted(found, key=lambda one: FIGURES.index(one.figure))

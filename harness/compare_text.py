@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from skillneurons.compare import FIGURES, Compared, Comparison, Pair, Ranking, count
+from skillneurons.comparison import FIGURES, Compared, Comparison, Pair, Ranking, count
 from skillneurons.leaderboard.differences import ALPHA, Difference
 from skillneurons.leaderboard.formats import printed
 
@@ -27,7 +27,7 @@ def comparison_text(found: Comparison) -> str:
     """Return the tables of two models, or the rankings of more with how many differences each pair has."""
     lines: list[str] = []
     if len(found.pairs) == 1:
-        lines += _pair_lines(found.pairs[0])
+        lines += _pair_lines(found, found.pairs[0])
     else:
         for figure in FIGURES:
             lines += _ranking_lines(figure, [one for one in found.rankings if one.figure == figure])
@@ -41,7 +41,7 @@ def comparison_text(found: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _pair_lines(pair: Pair) -> list[str]:
+def _pair_lines(found: Comparison, pair: Pair) -> list[str]:
     lines = [f"A = {pair.a}", f"B = {pair.b}", ""]
     for figure in FIGURES:
         rows = pair.of(figure)
@@ -51,7 +51,7 @@ def _pair_lines(pair: Pair) -> list[str]:
         lines += [_WHAT[figure], ""]
         if shown:
             lines += [*_table(shown).splitlines(), ""]
-        lines += [*_counted(pair, figure), *_left_out(rows), ""]
+        lines += [*_counted(pair, figure), *_left_out(found, rows), ""]
     return lines
 
 
@@ -92,12 +92,12 @@ def _counted(pair: Pair, figure: str) -> list[str]:
     return [line + (f"; {of.same} the same for every example" if of.same else "")]
 
 
-def _left_out(rows: Sequence[Compared]) -> list[str]:
+def _left_out(found: Comparison, rows: Sequence[Compared]) -> list[str]:
     """Return one line for every reason why something has no p, with what it concerns."""
     told: dict[str, list[str]] = {}
     for row in rows:
         if row.difference.p is None and not row.difference.same:
-            told.setdefault(row.difference.reason, []).append(f"{row.task} {row.column}".strip())
+            told.setdefault(found.short(row.difference.reason), []).append(f"{row.task} {row.column}".strip())
     return [f"no p for {', '.join(names)}: {reason}" for reason, names in told.items()]
 
 

@@ -42,9 +42,13 @@ class Density:
 
 
 def density_by_value(activations: npt.NDArray[np.floating], values: Doubles, *, points: int = 64) -> Density:
-    """Return the densities of ``activations`` (rows,) by ``values`` (rows,); rows that are not scored are left out."""
-    scored = ~np.isnan(values)
-    a, v = np.asarray(activations, dtype=np.float64)[scored], values[scored]
+    """Return the densities of ``activations`` (rows,) by ``values`` (rows,).
+
+    Rows that are not scored are left out, and those without an activation (NaN: an expert that no token reached).
+    """
+    a, v = np.asarray(activations, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    whole = ~(np.isnan(a) | np.isnan(v))
+    a, v = a[whole], v[whole]
     if not len(a):
         return Density((), ())
     margin = 0.1 * float(np.ptp(a)) or 1.0

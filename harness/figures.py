@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.density import COLOURS, Density
+from skillneurons.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +41,12 @@ _METADATA: Mapping[str, dict[str, Any]] = {
 }
 
 
+class CannotDrawError(UserError):
+    """A figure has no data; the message says why."""
+
+
 @contextmanager
-def _paper(width: float = WIDTH, height: float = HEIGHT) -> Iterator[Figure]:
+def paper(width: float = WIDTH, height: float = HEIGHT) -> Iterator[Figure]:
     """Give a figure in the style of all; matplotlib's own settings stay as they were."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -66,7 +71,7 @@ def histogram(scores: npt.NDArray[np.floating], null95: float | None) -> Figure:
 
     known = scores[~np.isnan(scores)]
     end = max(float(np.abs(known).max()) if known.size else 0.0, null95 or 0.0, 0.05) * 1.04
-    with _paper() as figure:
+    with paper() as figure:
         axes = figure.subplots()
         axes.hist(known, bins=64, range=(-end, end), color=COLOURS[0], log=True)
         if null95 is not None:
@@ -93,7 +98,7 @@ def layer_map(strongest: Sequence[Sequence[float | None]], width: int, d_ff: int
     values = np.array([[np.nan if r is None else r for r in row] for row in strongest], dtype=np.float64)
     end = max(float(np.nanmax(np.abs(values))) if not np.isnan(values).all() else 0.0, 0.01)
     n_layers = len(values)
-    with _paper(2 * WIDTH, min(1.1 + 0.12 * n_layers, 5.0)) as figure:
+    with paper(2 * WIDTH, min(1.1 + 0.12 * n_layers, 5.0)) as figure:
         axes = figure.subplots()
         image = axes.imshow(
             values, aspect="auto", cmap="RdBu", vmin=-end, vmax=end, interpolation="nearest",
@@ -106,15 +111,21 @@ def layer_map(strongest: Sequence[Sequence[float | None]], width: int, d_ff: int
 
 
 def doses(listed: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw what ablating the K strongest does by each outcome, beside random sets (mean and two sd)."""
+    """Draw what ablating the K strongest does by each outcome, beside random sets (mean and two sd).
+
+    Raise CannotDrawError where no outcome was measured at every K.
+    """
     import numpy as np
 
     names = [name for name in OUTCOMES if all(name in dose["outcomes"] for dose in listed)]
-    with _paper(WIDTH * 2, HEIGHT) as figure:
+    if not names:
+        each = "; ".join(f"{', '.join(dose['outcomes']) or 'none'} at K = {dose['k']}" for dose in listed)
+        raise CannotDrawError(f"no outcome was measured at every K ({each})")
+    with paper(WIDTH * 2, HEIGHT) as figure:
         for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
             k = [dose["k"] for dose in listed]
             effect, random, sd = (
-                np.array([_number(dose["outcomes"][name].get(part)) for dose in listed])
+                np.array([number(dose["outcomes"][name].get(part)) for dose in listed])
                 for part in ("effect", "random", "random_sd")
             )
             axes.fill_between(k, random - 2 * sd, random + 2 * sd, color=GREY, alpha=0.25, linewidth=0)
@@ -130,9 +141,9 @@ def steering(curve: Mapping[str, Any], column: str) -> Figure:
     """Draw the column and the accuracy by alpha, and below them the loss of neutral text."""
     followed = "metric" if curve["followed"] == "metric" else "log_prob"
     label = column if followed == "metric" else "log p of the right answer"
-    with _paper(WIDTH, HEIGHT * 1.35) as figure:
+    with paper(WIDTH, HEIGHT * 1.35) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-        above.plot(curve["alphas"], _numbers(curve[followed]), "o-", color=COLOURS[0], label=_plain(label))
+        above.plot(curve["alphas"], _numbers(curve[followed]), "o-", color=COLOURS[0], label=plain(label))
         if curve.get("accuracy"):
             above.plot(curve["alphas"], _numbers(curve["accuracy"]), "s-", color=COLOURS[2], label="accuracy")
         below.plot(curve["alphas"], _numbers(curve["neutral_loss"]), "o:", color=COLOURS[1])
@@ -144,10 +155,10 @@ def steering(curve: Mapping[str, Any], column: str) -> Figure:
 
 def seeds(listed: Sequence[tuple[int, Mapping[str, Any]]]) -> Figure:
     """Draw held-out r of the ten best by prompt seed with its interval, and chance; ``listed`` is (seed, column figures)."""
-    with _paper() as figure:
+    with paper() as figure:
         axes = figure.subplots()
         for place, (_, one) in enumerate(listed):
-            r, low, high = (_number(one.get(f"heldout_top10_r{end}")) for end in ("", "_low", "_high"))
+            r, low, high = (number(one.get(f"heldout_top10_r{end}")) for end in ("", "_low", "_high"))
             axes.errorbar(place, r, [[max(r - low, 0)], [max(high - r, 0)]], fmt="o", color=COLOURS[0], capsize=3,
                           label="held out, 95 %" if not place else None)  # fmt: skip
             if one.get("null95_r") is not None:
@@ -166,13 +177,11 @@ def seeds(listed: Sequence[tuple[int, Mapping[str, Any]]]) -> Figure:
 
 def density(found: Density, quantity: str) -> Figure:
     """Draw a neuron's activation by the value of a column, each curve to its own peak."""
-    with _paper() as figure:
+    with paper() as figure:
         axes = figure.subplots()
         for i, curve in enumerate(one for one in found.curves if one.density):
             heights = [value / max(curve.density) for value in curve.density]
-            axes.plot(
-                found.grid, heights, color=COLOURS[i % len(COLOURS)], label=_plain(f"{curve.label} (n {curve.n})")
-            )
+            axes.plot(found.grid, heights, color=COLOURS[i % len(COLOURS)], label=plain(f"{curve.label} (n {curve.n})"))
             axes.fill_between(found.grid, heights, color=COLOURS[i % len(COLOURS)], alpha=0.1, linewidth=0)
         axes.set(xlabel=quantity, ylabel="density (to its peak)", yticks=[], ylim=(0, None))
         _legend_above(figure, axes)
@@ -187,14 +196,14 @@ def _legend_above(figure: Figure, axes: Axes) -> None:
         figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=7)
 
 
-def _number(value: float | None) -> float:
+def number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
-    return [_number(value) for value in values]
+    return [number(value) for value in values]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return text that matplotlib does not read as mathematics."""
     return text.replace("$", r"\$")

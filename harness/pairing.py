@@ -1,25 +1,22 @@
-"""Which examples of two models belong together: the same prompt seed, the same id, the same group.
+"""Which examples of several models belong together: the same prompt seed, the same id, the same group.
 
-The values of both are subtracted example by example and averaged over prompt seeds; an example counts where every seed
-of both models has it scored. What cannot be paired says why: a pass that is not on disk, or examples that differ.
+Values are averaged over prompt seeds, and a model has one for an example where every seed has it scored. Rows stand in the
+order of their ids, so that the order of a file has no say in what is drawn. A model whose examples cannot be paired says
+why: a pass that is not on disk, or examples that differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from skillneurons.errors import ResultsError
-from skillneurons.leaderboard.differences import Difference, no_seed
 from skillneurons.leaderboard.models import Identity
-from skillneurons.leaderboard.settings import differences as settings_apart
-from skillneurons.leaderboard.shared import Shared, asked
-from skillneurons.paired import paired_means
 from skillneurons.pass_examples import PassExamples, examples_path, read_heldout
-from skillneurons.results import Result, ResultsFolder, canonical_json
+from skillneurons.results import Result, ResultsFolder
 
 Doubles = npt.NDArray[np.float64]
 
@@ -30,10 +27,14 @@ class NotPaired(Exception):
 
 @dataclass
 class Examples:
-    """The passes of a runs folder, each read once; ``problems`` names the damaged ones."""
+    """The passes of a runs folder, each read once.
+
+    ``problems`` names the damaged ones, ``missing`` the cells whose pass is not on disk, by what is said of it.
+    """
 
     folder: ResultsFolder
     problems: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
     _read: dict[Path, PassExamples | str] = field(default_factory=dict)
 
     def of(self, cell: Result) -> PassExamples:
@@ -48,10 +49,16 @@ class Examples:
             raise NotPaired(read)
         return read
 
+    def has(self, cell: Result) -> bool:
+        """Whether the held-out examples of a cell can be read."""
+        return not isinstance(_read(cell, self), str)
+
     def _load(self, path: Path, cell: Result) -> PassExamples | str:
         if not path.exists():
             place = path.relative_to(self.folder.root)
-            return f"{place} is missing; delete cells/{cell.key}.json and run again into this folder"
+            told = f"{place} is missing; delete cells/{cell.key}.json and run again into this folder"
+            self.missing[told] = cell.key
+            return told
         try:
             return read_heldout(path)
         except ResultsError as error:
@@ -59,108 +66,68 @@ class Examples:
             return str(error)
 
 
-def accuracy_differences(
-    units: Sequence[Shared], a: Identity, b: Identity, examples: Examples, *, n_resamples: int, seed: int
-) -> list[tuple[str, str, Difference]]:
-    """Return (task, setting, difference of accuracy) for every task; metrics of one prompt share their answers."""
-    groups: dict[str, dict[str, list[Shared]]] = {}
-    for one in units:
-        cell = next(iter(one.cells[a].values()))
-        content = asked(cell, without=("attribution",))
-        groups.setdefault(one.task, {}).setdefault(canonical_json({**content, "metric": None}), []).append(one)
-    found = []
-    for task, settings in groups.items():
-        about = [
-            {**asked(next(iter(same[0].cells[a].values())), without=("attribution",)), "metric": None}
-            for same in settings.values()
-        ]
-        for setting, same in zip(settings_apart(about), settings.values(), strict=True):
-            found.append((task, setting, _accuracy(same, a, b, examples, n_resamples, seed)))
-    return found
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Held-out values (examples, columns) by model, NaN where not scored, with the examples' ``groups``.
+
+    ``why`` says of every other model why it has none.
+    """
+
+    values: Mapping[Identity, Doubles]
+    why: Mapping[Identity, str]
+    groups: Sequence[str]
 
 
-def _accuracy(units: Sequence[Shared], a: Identity, b: Identity, examples: Examples, n: int, seed: int) -> Difference:
-    """Return the difference from the first metric whose passes are whole."""
-    told = []
-    for one in units:
-        found = mean_differences(one, a, b, ["correct"], examples, n_resamples=n, seed=seed)["correct"]
-        if found.difference is not None:
-            return found
-        told.append(found.reason)
-    return Difference(reason=told[0])
-
-
-def mean_differences(
-    one: Shared,
-    a: Identity,
-    b: Identity,
-    columns: Sequence[str],
-    examples: Examples,
-    *,
-    n_resamples: int,
-    seed: int,
-) -> dict[str, Difference]:
-    """Return the paired difference of each column's held-out mean."""
-    seeds = tuple(sorted(one.cells[a].keys() & one.cells[b].keys()))
-    if not seeds:
-        return dict.fromkeys(columns, Difference(reason=no_seed(one.cells[a], one.cells[b])))
-    try:
-        ours, theirs, groups = _values(one, a, b, seeds, columns, examples)
-    except NotPaired as error:
-        return dict.fromkeys(columns, Difference(reason=str(error)))
-    apart = ours - theirs
-    varying = [i for i in range(len(columns)) if np.nan_to_num(apart[:, i]).any()]
-    figures = dict(
-        zip(varying, paired_means(apart[:, varying], groups, n_resamples=n_resamples, seed=seed), strict=True)
-    )
-    found = {}
-    for i, column in enumerate(columns):
-        both = ~np.isnan(apart[:, i])
-        n = int(both.sum())
-        if not n:
-            found[column] = Difference(n=0, seeds=seeds, reason="no example is scored for both models")
-            continue
-        bare = Difference(0.0, a=float(ours[both, i].mean()), b=float(theirs[both, i].mean()), n=n, seeds=seeds)
-        if i in figures:
-            of = figures[i]
-            found[column] = replace(
-                bare, difference=of.difference, low=of.low, high=of.high, p=of.p, groups=of.groups, reason=of.reason
-            )
+def scored_values(cells: Mapping[Identity, Mapping[int, Result]], columns: Sequence[str], examples: Examples) -> Scored:
+    """Return the values of each model of ``cells`` (by model, then by seed; all of the same seeds), averaged over seeds."""
+    read: dict[Identity, list[tuple[Result, PassExamples]]] = {}
+    why: dict[Identity, str] = {}
+    for model, by_seed in cells.items():
+        found = [_read(cell, examples) for _, cell in sorted(by_seed.items())]
+        told = [one for one in found if isinstance(one, str)]
+        if told:
+            why[model] = told[0]
         else:
-            found[column] = replace(bare, same=True)
-    return found
+            read[model] = [one for one in found if not isinstance(one, str)]
+    if not read:
+        return Scored({}, why, ())
+    first = next(iter(read.values()))[0][1]
+    ids = sorted(first.ids, key=lambda one: (len(one), one))  # e2 before e10
+    values = {}
+    for model, passes in read.items():
+        try:
+            values[model] = np.mean([_in_order(one, ids, first, columns, cell) for cell, one in passes], axis=0)
+        except NotPaired as error:
+            why[model] = str(error)
+    place = dict(zip(first.ids, first.groups, strict=True))
+    return Scored(values, why, [place[one] for one in ids])
 
 
-def _values(
-    one: Shared, a: Identity, b: Identity, seeds: Sequence[int], columns: Sequence[str], examples: Examples
-) -> tuple[Doubles, Doubles, list[str]]:
-    """Return the values of both models (rows, columns), averaged over seeds, and the groups of the rows."""
-    first = examples.of(one.cells[a][seeds[0]])
-    ours, theirs = (
-        np.mean(
-            [_in_order(examples.of(cell), first, columns, cell) for cell in (one.cells[model][seed] for seed in seeds)],
-            axis=0,
-        )
-        for model in (a, b)
-    )
-    return ours, theirs, list(first.groups)
+def _read(cell: Result, examples: Examples) -> tuple[Result, PassExamples] | str:
+    """Return a cell with its examples, or why there are none."""
+    try:
+        return cell, examples.of(cell)
+    except NotPaired as error:
+        return str(error)
 
 
-def _in_order(read: PassExamples, first: PassExamples, columns: Sequence[str], cell: Result) -> Doubles:
-    """Return the values (rows, columns) in the order of the first pass's examples."""
+def _in_order(
+    read: PassExamples, ids: Sequence[str], first: PassExamples, columns: Sequence[str], cell: Result
+) -> Doubles:
+    """Return the values (rows, columns) of the examples ``ids``, which are those of the ``first`` pass."""
     missing = [name for name in columns if name not in read.values]
     if missing:
         raise NotPaired(f"passes/{cell.pass_} has no column {missing[0]!r}; delete cells/{cell.key}.json and run again")
     place = {one: i for i, one in enumerate(read.ids)}
-    other = set(place) ^ set(first.ids)
+    other = set(place) ^ set(ids)
     if other:
         raise NotPaired(
             f"passes/{first.path.parent.name} and passes/{cell.pass_} hold different held-out examples "
             f"({len(other)} are in one alone, as {min(other)!r}), although their data hashes agree; run both again"
         )
-    rows = [place[one] for one in first.ids]
-    if [read.groups[row] for row in rows] != list(first.groups):
+    if dict(zip(read.ids, read.groups, strict=True)) != dict(zip(first.ids, first.groups, strict=True)):
         raise NotPaired(
             f"passes/{first.path.parent.name} and passes/{cell.pass_} put the same examples into different groups; run both again"
         )
+    rows = [place[one] for one in ids]
     return np.stack([read.values[name][rows] for name in columns], axis=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import UserError, unknown_name
+from skillneurons.figures import CannotDrawError
 from skillneurons.leaderboard.settings import settings_key
 from skillneurons.neuron_card import cards_of, column_density, neuron_name, parse_neuron, quantity_of
 from skillneurons.results import Result, ResultsFolder, make_folder, write_atomic
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURES = ("histogram", "map", "doses", "steering", "seeds", "density")
-
-
-class CannotDrawError(UserError):
-    """A figure has no data; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,12 @@ def heldout_differences(
     return found
 
 
+def heldout_value(cells: Mapping[int, Result], column: str) -> tuple[float | None, str]:
+    """Return the mean ``heldout_top10_r`` of a column over the seeds of a model, or None and why it is undefined."""
+    figures = [cell.columns.get(column, {}) for cell in cells.values()]
+    return _mean([one.get("heldout_top10_r") for one in figures]), _why(figures)
+
+
 def _compared(a: Mapping[int, Result], b: Mapping[int, Result], column: str) -> Difference:
     """Return the difference without interval and p; its ``reason`` says why it can have none."""
     seeds = tuple(sorted(a.keys() & b.keys()))
@@ -133,7 +139,10 @@ def _not_paired(columns: Sequence[Mapping[str, Any]]) -> str:
     if missing:
         told = sorted({one.get("interval_reason") or "" for one in missing} - {""})
         return "; ".join(told) or "no resamples were stored: attribution.bootstrap was 0"
-    if len({one.get("resampled_groups") for one in columns}) > 1:
+    drawn_from = {one.get("resampled_groups") for one in columns}
+    if None in drawn_from or "" in drawn_from:
+        return "a cell does not say which groups its resamples were drawn from; run it again into another folder"
+    if len(drawn_from) > 1:
         return "the models were scored on different groups, so they share no resamples"
     return ""
 
@@ -187,12 +196,6 @@ def _p(beyond: int, spread: float, mean: float, n: int) -> tuple[float, float]:
     return counted, min(counted, math.erfc(abs(mean) / spread / math.sqrt(2)))
 
 
-def bootstrap_p(differences: Doubles) -> tuple[float, float]:
-    """Return (counted, p) of resampled differences (resamples,), as in the formula above."""
-    ((_, _, counted, p),) = _described(differences[None])
-    return counted, p
-
-
 def holm(p: Sequence[float]) -> list[float]:
     """Return Holm's step-down corrected p-values, in the order given (Holm 1979)."""
     order = sorted(range(len(p)), key=lambda i: p[i])
@@ -219,13 +222,15 @@ def _least(figures: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def _undefined(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> str:
-    told = []
-    for name, figures in (("A", ours), ("B", theirs)):
-        reasons = {
-            str(one.get("reason") or one.get("status") or "no such column")
-            for one in figures
-            if one.get("heldout_top10_r") is None
-        }
-        if reasons:
-            told.append(f"{name}: {'; '.join(sorted(reasons))}")
+    told = [f"{name}: {why}" for name, figures in (("A", ours), ("B", theirs)) if (why := _why(figures))]
     return ", ".join(told)
+
+
+def _why(figures: Sequence[Mapping[str, Any]]) -> str:
+    """Return why a column has no held-out r on some seeds, ``""`` where it has it on all."""
+    reasons = {
+        str(one.get("reason") or one.get("status") or "no such column")
+        for one in figures
+        if one.get("heldout_top10_r") is None
+    }
+    return "; ".join(sorted(reasons))

@@ -2,11 +2,13 @@
 
 A model is its name, its revision and how its numbers are kept (dtype, quantization). It is called by its name alone
 where that says which one is meant, by ``name@revision`` where several revisions are there, and by
-``name@revision:dtype`` (``name:dtype``) where one revision was run in several.
+``name@revision:dtype`` (``name:dtype``) where one revision was run in several. Where that is what another model is called
+(a folder may be named ``name@revision``), both are called by all that tells them apart.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from skillneurons.errors import UserError, unknown_name
@@ -30,8 +32,27 @@ def model_labels(cells: Iterable[Result]) -> dict[Identity, str]:
 
 def labels_of(identities: Iterable[Identity]) -> dict[Identity, str]:
     """Return ``model_labels`` of models that are known by their identity."""
-    models = sorted(set(identities))
-    return {model: _label(model, [other for other in models if other[0] == model[0]]) for model in models}
+    namesakes: dict[str, list[Identity]] = {}
+    for model in sorted(set(identities)):
+        namesakes.setdefault(model[0], []).append(model)
+    return _unique({model: _label(model, alike) for alike in namesakes.values() for model in alike})
+
+
+def _unique(labels: Mapping[Identity, str]) -> dict[Identity, str]:
+    """Return the labels, those that several models have made longer, and numbered where even that is not enough."""
+    times = Counter(labels.values())
+    found: dict[Identity, str] = {model: label for model, label in labels.items() if times[label] == 1}
+    taken = set(found.values())
+    for model, label in labels.items():
+        if times[label] > 1:
+            name, revision, *kept = model
+            full = ":".join([f"{name}@{revision or 'none'}", *(part or "default" for part in kept)])
+            number, found[model] = 1, full
+            while found[model] in taken:
+                number += 1
+                found[model] = f"{full} ({number})"
+            taken.add(found[model])
+    return {model: found[model] for model in labels}
 
 
 def _label(model: Identity, namesakes: Sequence[Identity]) -> str:

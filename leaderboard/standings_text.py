@@ -27,6 +27,9 @@ def standings_lines(found: Standings) -> list[str]:
     reasons = _reasons(found.standings)
     if reasons:
         lines += ["", "Not ranked:", "", *(f"- {one_line(reason)}" for reason in reasons)]
+    if found.left_out:
+        lines += ["", "Left out, so that the models of a row have the same prompt seeds:", ""]
+        lines += [f"- {one_line(line)}" for line in found.left_out]
     if found.refused:
         lines += ["", "Not set beside each other:", "", *(f"- {one_line(reason)}" for reason in found.refused)]
     return lines

@@ -7,7 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from skillneurons.comparison import Comparison
+from skillneurons.leaderboard.differences import Difference
 from skillneurons.results import Result, ResultsFolder
+
+RNG = np.random.default_rng(0)
+DRAWS = RNG.normal(0.0, 0.01, 200)
+N = 20
+RIGHT = {
+    ("a", 0): [1] * 15 + [0] * 5,
+    ("a", 1): [1] * 17 + [0] * 3,
+    ("b", 0): [0] * 12 + [1] * 8,
+    ("b", 1): [1, 0] * 10,
+}
+SURE = {place: RNG.uniform(size=N) for place in RIGHT}
+GROUPS = [f"g{i // 2}" for i in range(N)]
 
 
 def column(value: float | None = 0.5, resamples: Sequence[float] | None = None, **changes: Any) -> dict[str, Any]:
@@ -88,3 +102,21 @@ def save_pass(
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pa.table(table), path)
     return path
+
+
+def folder(root: Path, **changes: object) -> Path:
+    """Two models, two seeds: accuracies, a column that depends on the model and one that does not."""
+    for (name, seed), right in RIGHT.items():
+        columns = {
+            "sure": column(0.6 if name == "a" else 0.5, (0.6 if name == "a" else 0.5) + DRAWS),
+            "length": column(0.3, 0.3 + DRAWS),
+        }
+        one = cell(name, seed=seed, columns=columns, **changes)
+        save(root, [one])
+        save_pass(root, one, right, {"sure": SURE[name, seed], "length": np.arange(N)}, GROUPS)
+    return root
+
+
+def figure(found: Comparison, name: str, column: str = "") -> Difference:
+    (row,) = [row for row in found.pairs[0].of(name) if row.column == column]
+    return row.difference

@@ -7,43 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_pairs import cell, column, save, save_pass
+from model_pairs import DRAWS, GROUPS, RIGHT, SURE, N, cell, column, figure, folder, save, save_pass
 from skillneurons.cli import main
-from skillneurons.compare import Comparison, compare, count
+from skillneurons.compare import compare
 from skillneurons.compare_text import comparison_json, comparison_text
+from skillneurons.comparison import Comparison, count
 from skillneurons.errors import UnknownNameError, UserError
-from skillneurons.leaderboard.differences import Difference
 from skillneurons.paired import paired_means
 
 RNG = np.random.default_rng(0)
-DRAWS = RNG.normal(0.0, 0.01, 200)
-N = 20
-RIGHT = {
-    ("a", 0): [1] * 15 + [0] * 5,
-    ("a", 1): [1] * 17 + [0] * 3,
-    ("b", 0): [0] * 12 + [1] * 8,
-    ("b", 1): [1, 0] * 10,
-}
-SURE = {place: RNG.uniform(size=N) for place in RIGHT}
-GROUPS = [f"g{i // 2}" for i in range(N)]
-
-
-def folder(root: Path, **changes: object) -> Path:
-    """Two models, two seeds: accuracies, a column that depends on the model and one that does not."""
-    for (name, seed), right in RIGHT.items():
-        columns = {
-            "sure": column(0.6 if name == "a" else 0.5, (0.6 if name == "a" else 0.5) + DRAWS),
-            "length": column(0.3, 0.3 + DRAWS),
-        }
-        one = cell(name, seed=seed, columns=columns, **changes)
-        save(root, [one])
-        save_pass(root, one, right, {"sure": SURE[name, seed], "length": np.arange(N)}, GROUPS)
-    return root
-
-
-def figure(found: Comparison, name: str, column: str = "") -> Difference:
-    (row,) = [row for row in found.pairs[0].of(name) if row.column == column]
-    return row.difference
 
 
 def test_accuracy_and_means_are_paired_by_example_and_averaged_over_seeds(tmp_path: Path) -> None:
@@ -85,6 +57,16 @@ def test_the_order_of_examples_on_disk_does_not_matter(tmp_path: Path) -> None:
     )
 
 
+def test_the_order_of_both_models_examples_does_not_matter(tmp_path: Path) -> None:
+    before = compare(folder(tmp_path), ["a", "b"], n_resamples=200)
+    for place, right in RIGHT.items():
+        order = RNG.permutation(N)
+        values = {"sure": SURE[place][order], "length": np.arange(N)[order]}
+        groups, ids = [GROUPS[i] for i in order], [f"e{i}" for i in order]
+        save_pass(tmp_path, cell(place[0], seed=place[1]), np.array(right)[order], values, groups, ids)
+    assert compare(tmp_path, ["a", "b"], n_resamples=200) == before
+
+
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     folder(tmp_path)
     one, again, other = (comparison_json(compare(tmp_path, ["a", "b"], n_resamples=200, seed=s)) for s in (0, 0, 1))
@@ -100,6 +82,43 @@ def test_a_missing_pass_is_named_with_its_remedy(tmp_path: Path) -> None:
     assert figure(found, "heldout_top10_r", "sure").verdict == "A higher"  # r needs no pass
     assert f"no p for sums: {reason}" in comparison_text(found)
     assert found.problems == ()
+
+
+def test_accuracies_of_cells_show_where_passes_are_missing_and_the_reason_stands_once(tmp_path: Path) -> None:
+    for (name, seed), accuracy in {("a", 0): 0.9, ("a", 1): 0.8, ("b", 0): 0.5, ("b", 1): 0.7}.items():
+        for task in ("hans", "sums"):
+            kept = {"untuned": 0.5, "tuned": accuracy, "stderr": 0.03}
+            named = {**cell().task, "name": task}
+            one = cell(
+                name, seed=seed, key=f"{task}-s{seed}-{name}", task=named, accuracy=kept, pass_=f"{task}{seed}{name}"
+            )
+            save(tmp_path, [one])
+    found = compare(tmp_path, ["a", "b"], n_resamples=200)
+    for row in found.pairs[0].of("accuracy"):
+        one = row.difference
+        assert (one.a, one.b, one.difference) == pytest.approx((0.85, 0.6, 0.25))
+        assert (one.p, one.low, one.verdict, one.seeds) == (None, None, "not compared", (0, 1))
+        assert one.reason == (
+            f"passes/{row.task}0a/examples.parquet is missing; delete cells/{row.task}-s0-a.json and run again into this folder"
+        )
+    assert count(found.pairs[0].of("accuracy")).compared == 0
+    text = comparison_text(found)
+    assert "| hans   | 0.850 | 0.600 |  +0.250 |" in text
+    assert "no p for hans, sums: passes/ are not here\n" in text
+    assert "no p for hans sure, sums sure: passes/ are not here\n" in text
+    assert found.notes == (
+        "passes/ of 8 cells are not here: hans-s0-a, hans-s0-b, hans-s1-a and 5 more; bring the folder passes/ here, or "
+        "delete the files of these cells from cells/ and run again into this folder",
+    )
+    assert text.count("is missing") == 0
+
+
+def test_accuracy_is_of_whichever_metric_has_its_pass_on_disk(tmp_path: Path) -> None:
+    folder(tmp_path)
+    whole = compare(tmp_path, ["a", "b"], n_resamples=200)
+    metric = {**cell().metric, "name": "also"}  # its passes are nowhere, and it comes first
+    save(tmp_path, [cell(name, seed=seed, key=f"also-{name}{seed}", metric=metric) for name, seed in RIGHT])
+    assert compare(tmp_path, ["a", "b"], n_resamples=200).pairs[0].of("accuracy") == whole.pairs[0].of("accuracy")
 
 
 def test_a_damaged_pass_and_a_damaged_cell_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +230,29 @@ def test_models_that_did_other_tasks_share_nothing(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["b", "c"]])
+def test_models_without_a_common_seed_are_refused_with_the_seeds_of_each(names: list[str], tmp_path: Path) -> None:
+    seeds = {"a": (0, 1), "b": (0,), "c": (1,)}
+    save(tmp_path, [cell(name, seed=seed) for name in "abc" for seed in seeds[name]])
+    with pytest.raises(UserError) as error:
+        compare(tmp_path, names)
+    told = "; ".join(f"{name} {', '.join(map(str, seeds[name]))}" for name in names)
+    assert str(error.value) == (
+        f"{', '.join(names)} share no cells: sums sure: no prompt seed in common: {told}; run them with the same --seed"
+    )
+
+
+def test_what_reaches_one_model_alone_is_told(tmp_path: Path) -> None:
+    folder(tmp_path)
+    save(tmp_path, [cell("a", key=name, task={**cell().task, "name": name}) for name in ("hans", "skillmix")])
+    both = {"sure": column(), "length": column()}
+    save(tmp_path, [cell("b", key="nine", config={**cell().config, "prompt": {"steps": 9}}, columns=both)])
+    assert compare(tmp_path, ["a", "b"], n_resamples=200).notes == (
+        "hans sure, skillmix sure: finished by a alone",
+        "sums sure: finished by b alone with prompt.steps=9",
+    )
+
+
 def test_seeds_that_one_model_lacks_and_failed_cells_are_told(tmp_path: Path) -> None:
     folder(tmp_path)
     (tmp_path / "cells" / "sums-sure-s1-b.json").unlink()
@@ -239,6 +281,48 @@ def test_more_than_two_models_are_ranked(tmp_path: Path) -> None:
     assert by["accuracy", ""] == [("a", "1-3"), ("c", "1-3"), ("b", "1-3")]
     text = comparison_text(found)
     assert "a and c" in text and "within noise of" in text
+
+
+def third(root: Path, sure: np.ndarray) -> Comparison:
+    """Return the comparison with a third model, whose values of ``sure`` are these on both seeds."""
+    folder(root)
+    for seed in (0, 1):
+        one = cell(
+            "c", seed=seed, columns={"sure": column(None, reason="constant on discovery"), "length": column(0.3)}
+        )
+        save(root, [one])
+        save_pass(root, one, RIGHT["a", seed], {"sure": sure, "length": np.arange(N)}, GROUPS)
+    return compare(root, ["a", "b", "c"], n_resamples=200)
+
+
+def test_rankings_are_over_the_examples_that_every_model_is_scored_on(tmp_path: Path) -> None:
+    sure = np.where(np.arange(N) < 4, np.nan, 0.5)
+    found = third(tmp_path, sure)
+    (means,) = [one for one in found.rankings if one.figure == "mean"]
+    values = {place.model: place.value for place in means.places}
+    expected = {name: np.mean([SURE[name, 0][4:], SURE[name, 1][4:]]) for name in "ab"}
+    assert values == pytest.approx({**expected, "c": 0.5})
+    for pair in found.pairs:
+        (one,) = [row.difference for row in pair.of("mean") if row.column == "sure"]
+        assert one.n == 16 and (one.a, one.b) == pytest.approx((values[pair.a], values[pair.b]))
+    assert found.notes == ("sums sure: examples left out that are not scored for every model: 4",)
+
+
+def test_a_model_without_a_value_has_its_own_reason_in_every_ranking(tmp_path: Path) -> None:
+    found = third(tmp_path, np.full(N, np.nan))
+    last = {(one.figure, one.column): one.places[-1] for one in found.rankings}
+    assert (last["mean", "sure"].model, last["mean", "sure"].reason) == ("c", "no example is scored")
+    r = last["heldout_top10_r", "sure"]
+    assert (r.model, r.value, r.reason) == ("c", None, "constant on discovery")
+    (tmp_path / "passes" / "sums-sure-s1-c" / "examples.parquet").unlink()
+    reasons = {
+        one.figure: place.reason
+        for one in compare(tmp_path, ["a", "b", "c"], n_resamples=200).rankings
+        for place in one.places
+        if place.model == "c" and one.column in ("", "sure")
+    }
+    missing = "passes/sums-sure-s1-c/examples.parquet is missing; delete cells/sums-sure-s1-c.json and run again into this folder"
+    assert reasons == {"accuracy": missing, "mean": missing, "heldout_top10_r": "constant on discovery"}
 
 
 def test_the_command_prints_tables_or_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,6 +201,16 @@ def test_many_values_are_cut_at_their_terciles_and_nan_left_out() -> None:
     assert found.curves[0].label == "low (<= 30.3)" and found.curves[1].label == "middle"
 
 
+def test_rows_without_an_activation_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    a, values = rng.normal(size=60), np.repeat([0.0, 1.0], 30)
+    some = np.concatenate([a, np.full(9, np.nan)])  # no token of these examples reached the expert
+    found = density_by_value(some, np.concatenate([values, np.zeros(9)]))
+    assert found == density_by_value(a, values)
+    assert len(density_lines(found)) == 3 and "nan" not in density_svg(found, "a neuron")
+    assert density_by_value(np.full(9, np.nan), np.zeros(9)).curves == ()
+
+
 def test_a_narrow_class_is_seen_and_a_constant_or_small_one_says_why() -> None:
     rng = np.random.default_rng(0)
     a = np.concatenate([rng.normal(scale=300, size=30), rng.normal(50, 0.01, size=30), np.zeros(3), np.ones(9)])

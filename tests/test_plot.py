@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from skillneurons import UserError, figures
 from skillneurons.cli import main
 from skillneurons.density import density_by_value
-from skillneurons.plot import FIGURES, plot_cell
+from skillneurons.plot import FIGURES, CannotDrawError, plot_cell
 from synthetic_cells import synthetic_cell
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard" / "pocket"
@@ -127,6 +127,13 @@ def test_committed_cells_draw_what_they_have_and_say_what_is_missing(
         str(out / f"{key}.confidence.p_target.{f}.svg") for f in ("doses", "steering", "seeds")
     ]
     assert (out / f"{key}.confidence.p_target.seeds.svg").read_text().count(">seed ") == 3
+
+
+def test_doses_without_an_outcome_in_common_are_refused() -> None:
+    doses = [{"k": 10, "outcomes": {"moved": {}}}, {"k": 50, "outcomes": {"accuracy": {}}}]
+    with pytest.raises(CannotDrawError) as caught:
+        figures.doses(doses)
+    assert str(caught.value) == "no outcome was measured at every K (moved at K = 10; accuracy at K = 50)"
 
 
 def edit(runs: Path, **changes: Any) -> None:

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 from model_pairs import cell, column, save
 from scipy import stats
-from skillneurons.errors import UserError
 from skillneurons.leaderboard.board import build_board, render
-from skillneurons.leaderboard.differences import Difference, bootstrap_p, heldout_differences, holm
-from skillneurons.leaderboard.models import find_model, identity, model_labels
-from skillneurons.leaderboard.ranks import make_standings, ranked
-from skillneurons.leaderboard.shared import shared
+from skillneurons.leaderboard.differences import Difference, heldout_differences, holm
+from skillneurons.leaderboard.models import identity, model_labels
+from skillneurons.leaderboard.ranks import Place, Standings, joined, ranked, standings_bytes
 from skillneurons.results import Result
 
 A, B, C = (identity(cell(name)) for name in "abc")
@@ -30,6 +28,20 @@ def model(name: str, value: float, *, draws: np.ndarray = DRAWS, seed: int = 0) 
 def difference(a: Sequence[Result], b: Sequence[Result]) -> Difference:
     cells = {A: {one.seed: one for one in a}, B: {one.seed: one for one in b}}
     return heldout_differences(cells, "sure", [(A, B)])[0]
+
+
+def standings(cells: Sequence[Result]) -> Standings:
+    """Return the standings as the board has them: task and metric by themselves, then joined."""
+    labels = model_labels(cells)
+    skills: dict[tuple[str, str], list[Result]] = {}
+    for one in cells:
+        skills.setdefault((one.task["name"], one.metric["name"]), []).append(one)
+    return joined(tuple(labels.values()), [standings_bytes(part, labels) for _, part in sorted(skills.items())])
+
+
+def places(found: Standings) -> list[tuple[str, float | None, str]]:
+    (one,) = found.standings
+    return [(place.model, place.value and round(place.value, 6), place.ranks) for place in one.places]
 
 
 def test_the_difference_is_paired_resample_by_resample() -> None:
@@ -50,11 +62,21 @@ def test_seeds_are_averaged_over_those_that_both_have() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])), abs=2e-4)
 
 
+def p_of(differences: Sequence[float]) -> tuple[float | None, float | None]:
+    """Return (counted, p) of two models whose resamples differ by these whole multiples of 1e-4."""
+    ours = [0.5 + 1e-4 * d for d in differences]
+    found = difference(
+        [cell("a", columns={"sure": column(0.5, ours)})],
+        [cell("b", columns={"sure": column(0.5, [0.5] * len(differences))})],
+    )
+    return found.p_counted, found.p
+
+
 def test_p_by_hand() -> None:
-    assert bootstrap_p(np.array([-1.0, 1, 2, 3, 4])) == (2 * 2 / 6, 2 * 2 / 6)
-    assert bootstrap_p(np.zeros(5)) == (1.0, 1.0)
-    assert bootstrap_p(np.full(5, 2.0)) == (2 / 6, 2 / 6)  # no spread, no tail
-    counted, p = bootstrap_p(np.array([9.0, 10, 11, 10, 10]))
+    assert p_of([-1, 1, 2, 3, 4]) == (2 * 2 / 6, 2 * 2 / 6)
+    assert p_of([0] * 5) == (1.0, 1.0)
+    assert p_of([2] * 5) == (2 / 6, 2 / 6)  # no spread, no tail
+    counted, p = p_of([9, 10, 11, 10, 10])
     assert counted == 2 / 6 and p == pytest.approx(2 * stats.norm.sf(10 / math.sqrt(0.5)))
 
 
@@ -75,6 +97,10 @@ def test_holm_by_hand_and_in_any_order() -> None:
         (
             cell("b", columns={"sure": column(0.5, DRAWS, resampled_groups="h")}),
             "the models were scored on different groups, so they share no resamples",
+        ),
+        (
+            cell("b", columns={"sure": column(0.5, DRAWS, resampled_groups=None)}),
+            "a cell does not say which groups its resamples were drawn from; run it again into another folder",
         ),
         (
             cell("b", columns={"sure": column(0.5, DRAWS[:9])}),
@@ -102,7 +128,7 @@ def test_what_cannot_be_compared_says_why(theirs: Result, reason: str) -> None:
 def test_what_is_within_noise_and_what_is_beyond() -> None:
     own = RNG.normal(0.0, 0.01, 1000)
     cells = [model("a", 0.6), model("b", 0.5), cell("c", columns={"sure": column(0.501, 0.5 + own)})]
-    (one,) = make_standings(cells).standings
+    (one,) = standings(cells).standings
     assert [(place.model, place.ranks, place.ties) for place in one.places] == [
         ("a", "1", ()),
         ("c", "2-3", ("b",)),
@@ -122,45 +148,80 @@ def test_ties_need_not_be_transitive() -> None:
     ]
 
 
+def test_resamples_of_unknown_groups_are_not_paired_on_both_sides_either() -> None:
+    one, other = (cell(name, columns={"sure": column(0.5, DRAWS, resampled_groups=None)}) for name in "ab")
+    found = difference([one], [other])
+    assert (found.p, found.verdict) == (None, "not compared") and found.reason.startswith("a cell does not say which")
+
+
+def test_values_and_ranks_are_of_the_seeds_that_all_models_have() -> None:
+    found = standings([model("a", 0.5), model("a", 0.9, seed=1), model("b", 0.6)])
+    assert places(found) == [("b", 0.6, "1"), ("a", 0.5, "2")]  # the mean over both seeds of a is 0.7
+    assert found.left_out == ("sums sure: seed 1 of a left out: not every model has it",)
+    assert found.refused == ()
+
+
+def test_a_seed_without_an_r_is_left_out_for_every_model() -> None:
+    none = cell("b", seed=1, columns={"sure": column(None, status="degenerate", reason="constant on discovery")})
+    found = standings([model("a", 0.5), model("a", 0.9, seed=1), model("b", 0.6), none])
+    assert places(found) == [("b", 0.6, "1"), ("a", 0.5, "2")]
+    assert found.left_out == ("sums sure: seed 1 of a left out: not every model has it",)
+
+
+def test_without_a_common_seed_there_are_values_and_no_ranks(tmp_path: Path) -> None:
+    cells = [model("a", 0.5), model("a", 0.9, seed=1), model("b", 0.6), model("c", 0.4, seed=1)]
+    found = standings(cells)
+    assert places(found) == [("a", 0.7, ""), ("b", 0.6, ""), ("c", 0.4, "")]
+    assert {place.reason for place in found.standings[0].places} == {"no prompt seed that every model has"}
+    assert found.refused == ("sums sure: no prompt seed in common: a 0, 1; b 0; c 1; run them with the same --seed",)
+    page = render(build_board([save(tmp_path, cells)]), "md").decode()
+    assert "| sums | sure | 0.700 | 0.600 | 0.400 | not compared |" in page
+    assert f"Not set beside each other:\n\n- {found.refused[0]}\n" in page
+
+
+def test_the_page_says_which_seeds_are_left_out(tmp_path: Path) -> None:
+    folder = save(tmp_path, [model("a", 0.5), model("a", 0.9, seed=1), model("b", 0.6)])
+    page = render(build_board([folder]), "md").decode()
+    assert "| sums | sure | 0.500 (2) | 0.600 (1) | 1 of 1 |" in page
+    told = "Left out, so that the models of a row have the same prompt seeds:"
+    assert f"{told}\n\n- sums sure: seed 1 of a left out: not every model has it\n" in page
+
+
+def test_one_column_of_several_is_named_where_seeds_are_left_out_of_it() -> None:
+    def both(name: str, seed: int, r: float | None) -> Result:
+        return cell(name, seed=seed, columns={"sure": column(0.5, 0.5 + DRAWS), "odd": column(r, 0.4 + DRAWS)})
+
+    found = standings([both("a", 0, 0.4), both("a", 1, 0.4), both("b", 0, 0.4), both("b", 1, None)])
+    assert found.left_out == ("sums odd: seed 1 of a left out: not every model has it",)
+
+
+def test_places_without_a_value_come_last_with_their_own_reason() -> None:
+    why = {C: "passes/ are not here"}
+    found = ranked({A: -7.0, B: -3.0, C: None}, {(A, B): Difference()}, {A: "a", B: "b", C: "c"}, why)
+    assert [one.model for one in found] == ["b", "a", "c"]  # log-probabilities lie below -1
+    assert found[2] == Place("c", None, reason="passes/ are not here")
+
+
+def test_one_reason_for_several_models_is_said_once() -> None:
+    compared = {pair: Difference(0.1, reason="no resamples") for pair in ((A, B), (A, C), (B, C))}
+    found = ranked({A: 0.5, B: 0.4, C: 0.3}, compared, {A: "a", B: "b", C: "c"})
+    assert [one.reason for one in found] == [
+        "not compared with b, c: no resamples",
+        "not compared with a, c: no resamples",
+        "not compared with a, b: no resamples",
+    ]
+
+
 def test_an_interval_or_a_p_alone_is_not_enough() -> None:
     assert not Difference(0.1, low=0.05, high=0.2, p=0.04, p_holm=0.08).beyond_noise
     assert not Difference(0.1, low=-0.01, high=0.2, p=0.01, p_holm=0.02).beyond_noise
     assert Difference(-0.1, low=-0.2, high=-0.01, p=0.01, p_holm=0.05).verdict == "B higher"
 
 
-def test_a_model_is_called_as_shortly_as_it_can_be() -> None:
-    cells = [
-        cell("a"),
-        cell("b", model={"name": "b", "revision": "r1", "dtype": "float32"}),
-        cell("b", model={"name": "b", "revision": "r2x", "dtype": "float32"}),
-        cell("b", model={"name": "b", "revision": "r2x", "dtype": "bfloat16"}),
-    ]
-    labels = model_labels(cells)
-    assert list(labels.values()) == ["a", "b@r1", "b@r2x:bfloat16", "b@r2x:float32"]
-    assert find_model("a", labels)[0] == "a" and find_model("b@r1", labels)[1] == "r1"
-    assert find_model("b@r2x:bfloat16", labels)[2] == "bfloat16"
-    with pytest.raises(UserError, match="^'b' is 3 models here; name one of: b@r1, b@r2x:bfloat16, b@r2x:float32$"):
-        find_model("b", labels)
-    with pytest.raises(UserError, match="^no model named 'c'; known: a, b@r1, b@r2x:bfloat16, b@r2x:float32$"):
-        find_model("c", labels)
-
-
-def test_other_settings_are_never_set_beside_each_other() -> None:
-    other = {**cell().config, "prompt": {"steps": 9}}
-    found, refused = shared([cell("a"), cell("b", config=other)])
-    assert found == []
-    assert refused == ["sums sure: run under different settings: a with prompt.steps=3; b with prompt.steps=9"]
-    task = {"name": "sums", "version": "1", "source_hash": "s", "data_hash": "0123456789"}
-    _, refused = shared([cell("a"), cell("b", task=task)])
-    assert refused == [
-        "sums sure: run under different settings: a with task.data_hash=d; b with task.data_hash=01234567"
-    ]
-
-
-def test_the_same_seed_twice_is_named() -> None:
-    found, refused = shared([cell("a"), cell("a", key="again"), cell("b")])
-    assert found == []
-    assert refused == ["sums sure: seed 0 of a is there 2 times (again, sums-sure-s0-a); delete all but one"]
+def test_the_board_says_once_what_one_model_alone_has() -> None:
+    others = [cell("a", key=name, task={**cell().task, "name": name}) for name in ("hans", "skillmix")]
+    found = standings([model("a", 0.6), model("b", 0.5), *others])
+    assert found.refused == ("hans sure, skillmix sure: finished by a alone",)
 
 
 def test_the_page_has_the_section_only_for_several_models(tmp_path: Path) -> None:
@@ -186,7 +247,7 @@ def test_the_page_has_the_section_only_for_several_models(tmp_path: Path) -> Non
 
 def test_the_order_of_cells_does_not_show() -> None:
     cells = [model(name, value, seed=seed) for name, value in (("a", 0.6), ("b", 0.5), ("c", 0.4)) for seed in (0, 1)]
-    assert make_standings(cells) == make_standings(cells[::-1])
+    assert standings(cells) == standings(cells[::-1])
 
 
 def test_models_without_a_difference_are_told_apart_in_five_of_a_hundred() -> None:
