@@ -31,7 +31,7 @@ from skillneurons.errors import SkillNeuronsError
 from skillneurons.gating import Skill, skills_on_demand
 from skillneurons.inputs import encode_examples
 from skillneurons.interaction import joint_ablation, overlaps
-from skillneurons.pass_scores import read_scores
+from skillneurons.pass_scores import discovery_scores
 from skillneurons.prompt import SoftPrompt
 from skillneurons.results import Result, content_key, write_json_atomic
 from skillneurons.statistics import ranking
@@ -247,7 +247,7 @@ def _bed(context: RunContext, lm: LanguageModel, side: Side) -> Testbed:
 
 def _strongest(context: RunContext, side: Side, column: str, k: int = TABLE_K) -> Strongest:
     """Return the K strongest neurons of a column (flat indices) and their signs, from the saved scores."""
-    scores = read_scores(context.folder, side.columns[column])[0][column]
+    scores = discovery_scores(context.folder, side.columns[column])[column]
     chosen = ranking(scores, k)
     return tuple(int(n) for n in chosen), tuple(float(scores.flat[n]) for n in chosen)
 

@@ -35,11 +35,11 @@ def parse_neuron(name: str) -> tuple[int, int]:
 
 def card_lines(root: Path, result: Result, neuron: str, names: Sequence[str]) -> list[str]:
     """Return the card of a neuron on the named columns of a cell; raise UserError for a neuron that does not exist."""
-    from skillneurons.pass_scores import read_scores
+    from skillneurons.pass_scores import discovery_scores, heldout_scores
 
     layer, index = parse_neuron(neuron)
     folder = ResultsFolder(root)
-    scores, heldout = read_scores(folder, str(result.pass_))
+    scores, heldout = (read(folder, str(result.pass_)) for read in (discovery_scores, heldout_scores))
     kept = cards_of(folder, result)
     cards, quantity = kept["columns"], quantity_of(result, kept)
     lines = [f"{neuron_name(layer, index)}:"]
@@ -49,19 +49,24 @@ def card_lines(root: Path, result: Result, neuron: str, names: Sequence[str]) ->
             raise UnknownNameError(
                 f"no neuron {neuron!r}: the model has layers L00 to L{n_layers - 1:02d} of neurons N0000 to N{d_ff - 1:04d}"
             )
-        r, h = float(scores[name][layer, index]), float(heldout[name][layer, index])
-        lines.append(f"  {name}: r {r:+.3f}, heldout {h:+.3f}{_sure(result.columns[name], layer, index)}")
+        known = _row(result.columns[name], layer, index)
+        held = known.get("r_heldout") if heldout is None else float(heldout[name][layer, index])
+        told = "not kept" if held is None else f"{held:+.3f}"
+        lines.append(f"  {name}: r {float(scores[name][layer, index]):+.3f}, heldout {told}{_sure(known)}")
         lines += [f"    {line}" for line in _more(folder, result, name, layer, index, cards.get(name, {}), quantity)]
     return lines
 
 
-def _sure(figures: Mapping[str, Any], layer: int, index: int) -> str:
-    for row in figures.get("top") or []:
-        if (row["layer"], row["neuron"]) == (layer, index):
-            low, high, p = (row.get(name) for name in ("ci_low", "ci_high", "p_adjusted"))
-            interval = "" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})"
-            return interval + ("" if p is None else f", p {p:.3f} (max-T)")
-    return ""
+def _row(figures: Mapping[str, Any], layer: int, index: int) -> Mapping[str, Any]:
+    """Return what the cell says of the neuron, nothing where it is none of the strongest."""
+    rows = figures.get("top") or []
+    return next((row for row in rows if (row["layer"], row["neuron"]) == (layer, index)), {})
+
+
+def _sure(row: Mapping[str, Any]) -> str:
+    low, high, p = (row.get(name) for name in ("ci_low", "ci_high", "p_adjusted"))
+    interval = "" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})"
+    return interval + ("" if p is None else f", p {p:.3f} (max-T)")
 
 
 def _more(
@@ -102,6 +107,8 @@ def column_density(folder: ResultsFolder, result: Result, column: str, layer: in
     from skillneurons.density import density_by_value
 
     place = folder.passes / str(result.pass_)
+    if not (place / "neurons.safetensors").exists():
+        return None
     try:
         kept = load_file(place / "neurons.safetensors")
         table = pd.read_parquet(place / "examples.parquet", columns=["split", column])

@@ -125,13 +125,13 @@ def _column(result: Result, column: str | None) -> str:
 
 
 def _scores(cell: _Cell) -> Any:
-    from skillneurons.pass_scores import read_scores
+    from skillneurons.pass_scores import discovery_scores
 
     if not cell.result.pass_ or not (cell.folder.passes / cell.result.pass_).is_dir():
         raise CannotDrawError(
             f"the scores of every neuron are not kept (no {cell.folder.passes / str(cell.result.pass_)})"
         )
-    return read_scores(cell.folder, cell.result.pass_)[0][cell.column]
+    return discovery_scores(cell.folder, cell.result.pass_)[cell.column]
 
 
 def _histogram(cell: _Cell) -> Figure:

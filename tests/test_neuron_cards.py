@@ -267,6 +267,14 @@ def test_a_run_writes_cards_and_show_prints_them(
     capsys.readouterr()
     assert main(["show", str(tmp_path), path.stem, "--column", "correct", "--neuron", other]) == 0
     assert "drive it" not in capsys.readouterr().out
+    for kept in ("heldout", "neurons"):  # a folder that keeps the scores and the cards alone
+        (tmp_path / "passes" / path.stem / f"{kept}.safetensors").unlink()
+    assert main(["show", str(tmp_path), path.stem, "--column", "correct", "--neuron", name]) == 0
+    less = capsys.readouterr().out
+    assert less.splitlines()[2:] == [line for line in shown.splitlines()[2:] if line in less.splitlines()]
+    assert less.splitlines()[:2] == shown.splitlines()[:2] and "by value of the column" not in less
+    assert main(["show", str(tmp_path), path.stem, "--column", "correct", "--neuron", other]) == 0
+    assert ", heldout not kept" in capsys.readouterr().out
     path.write_text("{")
     assert main(["show", str(tmp_path), path.stem, "--neuron", other]) == 2
     assert "not a readable card" in capsys.readouterr().err

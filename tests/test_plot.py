@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,10 +114,11 @@ def test_histogram_map_and_density_count_every_neuron_and_example() -> None:
 def test_committed_cells_draw_what_they_have_and_say_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
+    out, runs = tmp_path / "out", tmp_path / "runs"
+    shutil.copytree(COMMITTED / "cells", runs / "cells")  # without passes/
     key = min(COMMITTED.glob("cells/arithmetic-confidence-s0-*.json")).stem
-    assert main(["plot", str(COMMITTED), key, "-o", str(out), "--format", "svg"]) == 0
-    place = COMMITTED / "passes" / key
+    assert main(["plot", str(runs), key, "-o", str(out), "--format", "svg"]) == 0
+    place = runs / "passes" / key
     told = capsys.readouterr()
     assert told.err.splitlines() == [
         f"skillneurons: no histogram: the scores of every neuron are not kept (no {place})",
@@ -127,6 +129,14 @@ def test_committed_cells_draw_what_they_have_and_say_what_is_missing(
         str(out / f"{key}.confidence.p_target.{f}.svg") for f in ("doses", "steering", "seeds")
     ]
     assert (out / f"{key}.confidence.p_target.seeds.svg").read_text().count(">seed ") == 3
+
+
+def test_the_committed_scores_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = min(COMMITTED.glob("cells/arithmetic-confidence-s0-*.json")).stem
+    assert main(["plot", str(COMMITTED), key, "-o", str(tmp_path), "--format", "svg"]) == 0
+    told = capsys.readouterr()
+    assert "no density: the activations of" in told.err and len(told.err.splitlines()) == 1
+    assert [path.rsplit(".", 2)[1] for path in told.out.split()] == ["histogram", "map", "doses", "steering", "seeds"]
 
 
 def test_doses_without_an_outcome_in_common_are_refused() -> None:
