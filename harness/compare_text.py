@@ -11,6 +11,7 @@ from skillneurons.comparison import FIGURES, Compared, Comparison, Pair, Ranking
 from skillneurons.leaderboard.differences import ALPHA, Difference
 from skillneurons.leaderboard.formats import printed
 
+SMALLEST = 1e-6  # p-values below are printed as such; the JSON has them
 _WHAT = {
     "accuracy": "accuracy, held out: paired by example; p by exchanging the models within whole groups (two-sided)",
     "mean": "mean of the metric, held out: paired by example; p by exchanging the models within whole groups (two-sided)",
@@ -141,6 +142,8 @@ def _interval(one: Difference) -> str:
 def _p(value: float | None) -> str:
     if value is None:
         return ""
+    if value < SMALLEST:
+        return f"<{SMALLEST:.0e}"  # a normal tail is no measurement so far out
     return f"{value:.4f}" if value >= 1e-4 else f"{value:.0e}"
 
 
