@@ -158,7 +158,8 @@ def test_a_damaged_causal_part_is_named(place: tuple[Any, ...], value: Any, told
     name = next(name for name, one in BASES[1]["causal"]["columns"].items() if "doses" in one)
     cell = changed(BASES[1], ("causal", "columns", name, *place), value)
     (tmp_path / "cells").mkdir()
-    (tmp_path / "cells" / f"{cell['key']}.json").write_text(json.dumps(cell))
+    for one in (cell, *BESIDE[1]):
+        (tmp_path / "cells" / f"{one['key']}.json").write_text(json.dumps(one))
     (problem,) = build_board([tmp_path]).problems
     assert problem == f"{tmp_path}/cells/{cell['key']}.json is left out: causal.columns.{name}.{told}"
     assert [path for path, one in ResultsFolder(tmp_path).iter_cells() if hasattr(one, "reason")]
