@@ -20,6 +20,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -199,9 +200,21 @@ class Result:
     @classmethod
     def from_json(cls, data: object) -> Result:
         """Return the cell that ``to_json`` gave; raise ResultsError with the first thing that is wrong."""
-        checked = check_form(data)
-        names = {one.name: one.name.rstrip("_") for one in fields(cls)}
-        return cls(**{field: checked[name] for field, name in names.items() if name in checked})
+        return cls._from_checked(check_form(data))
+
+    @classmethod
+    def from_known(cls, data: bytes) -> Result:
+        """Return the cell of bytes whose form was checked before."""
+        return cls._from_checked(_read_json(data))
+
+    @classmethod
+    def _from_checked(cls, content: Mapping[str, Any]) -> Result:
+        return cls(**{field: content[name] for field, name in _names(cls) if name in content})
+
+
+@cache
+def _names(cls: type[Result]) -> tuple[tuple[str, str], ...]:
+    return tuple((one.name, one.name.rstrip("_")) for one in fields(cls))
 
 
 @dataclass(frozen=True, slots=True)
