@@ -8,6 +8,7 @@ command that needs it, so that ``--help`` is quick.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -95,6 +96,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
+    if "numpy" not in sys.modules:  # a board multiplies no matrices, and starting threads for that takes longer than reading it
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from skillneurons.leaderboard.board import no_collector
 
     with no_collector():

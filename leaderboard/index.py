@@ -89,7 +89,11 @@ class Index:
         table = pa.Table.from_arrays(columns, names=list(_COLUMNS))
         sink = io.BytesIO()
         pq.write_table(
-            table.replace_schema_metadata({_PROGRAM: program()}), sink, compression="lz4", use_dictionary=["kind"]
+            table.replace_schema_metadata({_PROGRAM: program()}),
+            sink,
+            compression="lz4",
+            use_dictionary=["kind"],
+            write_statistics=False,
         )
         write_atomic(self._path, sink.getvalue())
 
@@ -104,7 +108,7 @@ def _read(path: Path) -> dict[tuple[str, str], bytes]:
         with pq.ParquetFile(path) as file:
             if (file.schema_arrow.metadata or {}).get(_PROGRAM) != program().encode():
                 return {}
-            table = file.read(columns=list(_COLUMNS))
+            table = file.read(columns=list(_COLUMNS), use_threads=False)  # starting them takes longer than reading
         kinds, digests, values = (table.column(name).to_pylist() for name in _COLUMNS)
         return dict(zip(zip(kinds, digests, strict=True), values, strict=True))
     except (pa.ArrowException, OSError, ValueError, KeyError):
