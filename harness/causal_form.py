@@ -56,15 +56,13 @@ def _check_effect(one: Mapping[str, Any], place: str, names: tuple[str, ...] = (
         for part in _COMPARED:
             expect(compared, part, int, float, NONE, place=f"{place}.outcomes.{name}")
         numbers(compared, _COMPARED, f"{place}.outcomes.{name}")
-        if compared["effect"] is None:
-            raise ResultsError(f"{place}.outcomes.{name}.effect is null, not a number")
     for name in names:
         expect(outcomes, name, dict, place=f"{place}.outcomes")
 
 
 def _is_compared(one: Any) -> bool:
     """Whether this is an effect beside random sets, by a quick look that may say no too often."""
-    if type(one) is not dict or type(one.get("effect")) is not float:
+    if type(one) is not dict:
         return False
     for name in _COMPARED:
         value = one.get(name, "")

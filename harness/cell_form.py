@@ -65,7 +65,9 @@ def check_form(data: object) -> Mapping[str, Any]:
         expect(data, name, *kinds)
     one_of(data["status"], STATUSES, "status")
     _check_identity(data)
-    counts(data, ("seed", "n_neurons"), "")
+    counts(data, ("n_neurons",), "")
+    if not -MOST <= data["seed"] <= MOST:
+        raise ResultsError(f"seed is {data['seed']}, beyond {MOST}")
     counts(data["n"], data["n"], "n")
     _check_context(data)
     numbers(data["accuracy"], data["accuracy"], "accuracy")
@@ -164,6 +166,8 @@ def _check_shortcut(report: Mapping[str, Any] | None, place: str) -> None:
         expect(report, "wanted", str, place=place)
         expect(report, "reason", str, place=place)
         verdicts = expect(report, "verdicts", dict, place=place)
+        for name in verdicts:
+            expect(verdicts, name, int, place=f"{place}.verdicts")
         counts(verdicts, verdicts, f"{place}.verdicts")
         expect(report, "neurons", list, place=place)
         for row in each(report, "neurons", place):

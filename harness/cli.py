@@ -96,7 +96,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
-    if "numpy" not in sys.modules:  # a board multiplies no matrices, and starting threads for that takes longer than reading it
+    if (
+        "numpy" not in sys.modules
+    ):  # a board multiplies no matrices, and starting threads for that takes longer than reading it
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from skillneurons.leaderboard.board import no_collector
 
@@ -240,10 +242,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     print(comparison_json(found) if arguments.json else comparison_text(found))
+    _say(found.problems)
     if plot is not None:
         plot_comparison(found, plot)
         _say([f"written: {plot}"])
-    _say(found.problems)
     return 1 if found.problems else 0
 
 

@@ -97,8 +97,19 @@ def _units(
         units += [unit] if unit else []
     if not units:
         names = ", ".join(labels[model] for model in chosen)
-        raise UserError(f"{names} share no cells: {_why_apart(cells, apart)}")
+        fewer = f"; {_sharing(found, chosen, labels)}" if len(chosen) > 2 else ""
+        raise UserError(f"{names} share no cells: {_why_apart(cells, apart)}{fewer}")
     return units, apart
+
+
+def _sharing(found: Sequence[Shared], chosen: Sequence[Identity], labels: Mapping[Identity, str]) -> str:
+    """Return which two of several models can be compared."""
+    pairs = [
+        f"{labels[a]} and {labels[b]}"
+        for a, b in combinations(chosen, 2)
+        if any(set(one.cells.get(a, ())) & set(one.cells.get(b, ())) for one in found)
+    ]
+    return f"name two of them that share seeds: {', '.join(pairs)}" if pairs else "no two of them share a seed"
 
 
 def _why_apart(cells: Sequence[Result], apart: Sequence[Apart]) -> str:

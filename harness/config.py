@@ -16,11 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from skillneurons.config_faults import invalid_value, unknown_names
 from skillneurons.config_source import read_value, read_yaml
 from skillneurons.errors import ConfigError
+from skillneurons.form import MOST
 from skillneurons.registry import Registry
 
 BUILT_IN = ("demo", "paper")
 DEFAULT = "demo"
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=-MOST, le=MOST)]
 
 
 class Section(BaseModel):
@@ -161,7 +163,7 @@ class Config(Section):
     models: Annotated[list[str], Field(min_length=1)] = ["pocket"]
     tasks: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     metrics: Annotated[list[str], Field(min_length=1)] = ["confidence", "labels", "heuristics"]
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     limit: Positive | None = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     output: str = "runs"

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skillneurons.errors import DataError, SkillNeuronsError
+from skillneurons.form import LARGEST
 from skillneurons.results import canonical_json
 from skillneurons.types import SPLITS, Example, Split, Task
 
@@ -102,3 +103,5 @@ def _check(task: Task, split: str, position: int, example: Any) -> None:
             )
         if not isinstance(value, int | float) or math.isinf(value):
             raise DataError(f"{where}: label {label!r} must be a finite number or NaN, got {value!r}")
+        if abs(value) > LARGEST:
+            raise DataError(f"{where}: label {label!r} is {value!r}, beyond {LARGEST:g}; scale it")

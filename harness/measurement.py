@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from skillneurons.activations import ActivationRecorder
 from skillneurons.errors import CellError, SkillNeuronsError, UserError
+from skillneurons.form import LARGEST
 from skillneurons.gradients import activation_times_gradient
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, equal_length_batches, in_order_batches, near_length_batches
@@ -109,6 +110,8 @@ def _number(where: str, column: str, value: Any) -> float:
     scalar = value.item() if getattr(value, "shape", None) == () else value  # numpy and torch scalars
     if not isinstance(scalar, int | float) or math.isinf(scalar):
         raise CellError(f"{where}: {column} must be one finite number or NaN, got {value!r}")
+    if abs(scalar) > LARGEST:
+        raise CellError(f"{where}: {column} is {value!r}, beyond {LARGEST:g}; scale it, e.g. by its logarithm")
     return float(scalar)
 
 

@@ -39,7 +39,7 @@ def card_lines(root: Path, result: Result, neuron: str, names: Sequence[str]) ->
 
     layer, index = parse_neuron(neuron)
     folder = ResultsFolder(root)
-    scores, heldout = (read(folder, str(result.pass_)) for read in (discovery_scores, heldout_scores))
+    scores, heldout = discovery_scores(folder, str(result.pass_)), heldout_scores(folder, str(result.pass_))
     kept = cards_of(folder, result)
     cards, quantity = kept["columns"], quantity_of(result, kept)
     lines = [f"{neuron_name(layer, index)}:"]

@@ -86,7 +86,7 @@ def check_key(key: str) -> str:
     return key
 
 
-def _cannot_write(path: Path, error: OSError) -> ResultsError:
+def cannot_write(path: Path, error: OSError) -> ResultsError:
     remedy = "give another folder with -o DIR"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = f"free some space or {remedy}"
@@ -102,7 +102,7 @@ def make_folder(path: Path) -> None:
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -133,7 +133,7 @@ def write_together(contents: Mapping[Path, bytes], *, durable: bool = True) -> N
         for place, temporary in temporaries.items():
             temporary.replace(place)
     except OSError as error:
-        raise _cannot_write(place, error) from error
+        raise cannot_write(place, error) from error
     finally:
         for temporary in temporaries.values():
             with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
@@ -209,12 +209,13 @@ class Result:
 
     @classmethod
     def _from_checked(cls, content: Mapping[str, Any]) -> Result:
-        return cls(**{field: content[name] for field, name in _names(cls) if name in content})
+        return cls(**{field: content[name] for field, name in _names() if name in content})
 
 
 @cache
-def _names(cls: type[Result]) -> tuple[tuple[str, str], ...]:
-    return tuple((one.name, one.name.rstrip("_")) for one in fields(cls))
+def _names() -> tuple[tuple[str, str], ...]:
+    """Return each field of a result with its name in the file."""
+    return tuple((one.name, one.name.rstrip("_")) for one in fields(Result))
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,20 +248,22 @@ def render(board: Board, name: str) -> bytes:
 def write_board(
     board: Board, out: Path | str, formats: Sequence[str] = FORMATS, about: Mapping[str, About] | None = None
 ) -> list[Path]:
-    """Write ``board.<format>`` for each format, each file whole or not at all; return their paths.
+    """Write ``board.<format>`` for each format, nothing before all of it is made; return their paths.
 
     ``html`` writes ``index.html`` and the folder ``site/``, where ``about`` says what tasks measure; what is damaged beside
     the cells joins ``board.problems``.
     """
     contents = {Path(out) / f"board.{name}": render(board, name) for name in formats if name != SITE}
     make_folder(Path(out))
-    write_together(contents)
     if SITE not in formats:
+        write_together(contents)
         return list(contents)
-    from skillneurons.leaderboard.site.folder import write_site
+    from skillneurons.leaderboard.site.folder import made_site
 
-    index, problems = write_site(board, Path(out), about or {})
-    board.problems.extend(problems)
+    with made_site(board, Path(out), about or {}) as site:
+        write_together(contents)
+        index = site.publish()
+    board.problems.extend(site.problems)
     return [*contents, index]
 
 

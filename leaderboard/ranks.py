@@ -2,9 +2,10 @@
 
 For every task and column that two models or more have, the models are ordered by ``heldout_top10_r``: the mean over the
 prompt seeds on which every model that has the column has an r, so that values and ranks are of the same prompts. Seeds
-that are left out are told; where no seed is left, every model has the mean over its own seeds and no rank. Two models tie where their paired difference is within noise: the interval holds 0, or p, corrected by
-Holm over the pairs of this column, is above 0.05. Ties need not be transitive (A ~ B and B ~ C, yet A above C), so a
-model has no rank but a range of ranks that the data leave open, among the n that were compared:
+that are left out are told; where no seed is left, every model has the mean over its own seeds and no rank. Two models
+tie where their paired difference is within noise: the interval holds 0, or p, corrected by Holm over the pairs of this
+column, is above 0.05. Ties need not be transitive (A ~ B and B ~ C, yet A above C), so a model has no rank but a range
+of ranks that the data leave open, among the n that were compared:
 
     best   1 + the number of models beyond noise above it
     worst  n - the number of models beyond noise below it

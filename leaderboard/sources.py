@@ -10,15 +10,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from skillneurons.errors import ResultsError
 
 URL = "://"
-# what stores call a mark that changes with a file: a hash, a version, or a time
-_MARKS = ("ETag", "etag", "md5", "md5Hash", "checksum", "CRC", "sha", "generation", "mtime", "LastModified", "last_modified",
-          "updated", "created")  # fmt: skip
+# what stores call a mark that changes with a file (a hash, a version), and its time
+_MARKS = ("ETag", "etag", "md5", "md5Hash", "checksum", "CRC", "sha", "generation")
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
 class CellFile(NamedTuple):
@@ -167,7 +168,14 @@ def _local_stamp(entry: os.DirEntry[str]) -> str:
 def _stamp(entry: dict[str, Any]) -> str:
     """Return what changes with a file, as far as its store says; ``""`` where it says nothing that would."""
     marks = [str(entry.get(mark) or "") for mark in _MARKS]
-    return " ".join([str(entry.get("size")), *marks]) if any(marks) else ""
+    times = [ns for ns in (_nanoseconds(entry.get(name)) for name in _TIMES) if ns]
+    return " ".join([str(entry.get("size")), *marks, *map(str, times[:1])]) if any(marks) or times else ""
+
+
+def _nanoseconds(time: object) -> int | None:
+    """Return a time as a store gives it, in ns since 1970, so that the index knows what is too young to trust; None for others."""
+    seconds = time.timestamp() if isinstance(time, datetime) else time
+    return int(seconds * 1e9) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else None
 
 
 @contextmanager

@@ -367,6 +367,11 @@ def test_a_metric_whose_needs_are_not_met_is_unscored() -> None:
             ("m",),
             "metric 'm', example 'e7': m must be one finite number or NaN, got inf",
         ),
+        (
+            sn.Metric("m", lambda e, o: -1e120),
+            ("m",),
+            "metric 'm', example 'e7': m is -1e+120, beyond 1e+100; scale it, e.g. by its logarithm",
+        ),
     ],
 )
 def test_a_metric_of_the_wrong_shape_is_named(metric: sn.Metric, columns: tuple[str, ...], message: str) -> None:

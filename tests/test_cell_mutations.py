@@ -137,11 +137,31 @@ def test_unchanged_they_are_taken(index: int, tmp_path: Path) -> None:
     assert look_at(BASES[index], BESIDE[index], tmp_path / "runs")
 
 
+def test_an_effect_that_is_not_known_is_shown_as_that(tmp_path: Path) -> None:
+    name = next(name for name, one in BASES[1]["causal"]["columns"].items() if "doses" in one)
+    cell = copy.deepcopy(BASES[1])
+    tested = cell["causal"]["columns"][name]
+    for one in (*tested["doses"], *tested["neurons"]):
+        for outcome in one["outcomes"].values():
+            outcome["effect"] = outcome["random"] = None
+    assert look_at(cell, BESIDE[1], tmp_path / "runs")
+
+
+def test_no_verdict_is_counted_that_is_no_number(tmp_path: Path) -> None:
+    name = next(name for name, one in BASES[0]["columns"].items() if one.get("shortcut"))
+    cell = changed(BASES[0], ("columns", name, "shortcut", "verdicts", "wanted"), None)
+    assert not look_at(cell, BESIDE[0], tmp_path / "runs")
+
+
 @pytest.mark.parametrize(
     ("place", "value", "told"),
     [
         (("doses", 0, "outcomes", "moved"), 3, "doses.outcomes.moved is 3, not dict"),
-        (("doses", 0, "outcomes", "moved", "effect"), None, "doses.outcomes.moved.effect is null, not a number"),
+        (
+            ("doses", 0, "outcomes", "moved", "effect"),
+            "big",
+            "doses.outcomes.moved.effect is 'big', not int or float or null",
+        ),
         (("doses", 0, "k"), "ten", "doses.k is 'ten', not int"),
         (("doses", 0, "k"), -1, "doses.k is -1, not a count"),
         (("doses", 0, "outcomes"), {}, "doses.outcomes.moved is missing"),

@@ -237,8 +237,10 @@ def test_models_without_a_common_seed_are_refused_with_the_seeds_of_each(names: 
     with pytest.raises(UserError) as error:
         compare(tmp_path, names)
     told = "; ".join(f"{name} {', '.join(map(str, seeds[name]))}" for name in names)
+    fewer = "; name two of them that share seeds: a and b, a and c" if len(names) > 2 else ""
     assert str(error.value) == (
-        f"{', '.join(names)} share no cells: sums sure: no prompt seed in common: {told}; run them with the same --seed"
+        f"{', '.join(names)} share no cells: sums sure: no prompt seed in common: {told}; "
+        f"run them with the same --seed{fewer}"
     )
 
 

@@ -126,6 +126,10 @@ def test_settings_of_later_capabilities_are_accepted() -> None:
         ("tasks: [hans]\nmetrics: 3", ":2: metrics: input should be a valid list, got 3"),
         ("tasks: [hans]\nmetrics: [[labels]]", ":2: metrics.0: input should be a valid string, got ['labels']"),
         ("tasks: [hans]\nseeds: []", ":2: seeds: input should have at least 1 of them, got []"),
+        (
+            f"tasks: [hans]\nseeds: [{2**60}]",
+            f":2: seeds.0: input should be less than or equal to {2**53}, got {2**60}",
+        ),
         ("tasks: [hans]\nseeds: [0, true]", ":2: seeds.1: input should be a valid integer, got True"),
         ("tasks: [hans]\nprompt: 3", ":2: prompt: input should be a mapping, got 3"),
         ("tasks: [hans]\nprompt: {lr: .inf}", ":2: prompt.lr: input should be a finite number, got inf"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -451,6 +452,27 @@ def test_where_one_file_cannot_be_written_none_is(tmp_path: Path, capsys: pytest
         f"skillneurons: error: cannot write {out}/board.parquet: is a directory; give another folder with -o DIR\n"
     )
     assert (out / "board.md").read_bytes() == before and not list(out.glob("*.tmp")) + list(out.glob(".*.tmp"))
+
+
+def test_where_one_page_cannot_be_written_nothing_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, out = save(tmp_path / "runs", gallery()), tmp_path / "out"
+    command = ["leaderboard", str(runs), "-o", str(out), "--format", "md", "--format", "html"]
+    assert main(command) == 0
+    (out / "index.html").unlink()
+    (out / "index.html" / "kept").mkdir(parents=True)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.suffix != ".parquet"}
+    next((runs / "cells").glob("a*.json")).unlink()
+    capsys.readouterr()
+    assert main(command) == 2
+    assert capsys.readouterr().err == (
+        f"skillneurons: error: cannot write {out}/index.html: is a directory; give another folder with -o DIR\n"
+    )
+    assert {
+        path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.suffix != ".parquet"
+    } == before
+    assert not list(out.glob(".*.tmp"))
+    shutil.rmtree(out / "index.html")
+    assert main(command) == 0 and (out / "index.html").is_file() and not list(out.glob(".*.tmp"))
 
 
 def test_an_index_that_cannot_be_written_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

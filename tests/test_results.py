@@ -251,6 +251,8 @@ def test_cells_come_sorted_and_damage_is_named(tmp_path: Path) -> None:
     ("path", "value", "reason"),
     [
         (("seed",), "0", "seed is '0', not int"),
+        (("seed",), 2**60, f"seed is {2**60}, beyond {2**53}"),
+        (("n_neurons",), -1, "n_neurons is -1, not a count"),
         (("prompt",), 3, "prompt is 3, not str or null"),
         (("status",), "fine", "status is 'fine', not one of ok, failed"),
         (("status",), "failed", "error is None, not dict"),
@@ -280,6 +282,13 @@ def test_a_cell_of_another_form_says_what_is_wrong(
     place[path[-1]] = value
     (tmp_path / "k.json").write_text(json.dumps(data))
     assert load_cell(tmp_path / "k.json") == DamagedCell(tmp_path / "k.json", reason)
+
+
+def test_a_seed_may_be_negative(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    folder.prepare()
+    folder.write_cell(cell(seed=-1), {})
+    assert folder.read_cell(cell().key) == cell(seed=-1)
 
 
 def test_more_than_the_form_asks_for_is_no_damage(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _line(cell: Result, name: str, layer: int, index: int, kept: Kept) -> dict[s
 
 def _ablated(one: Mapping[str, Any]) -> str:
     outcome = one["outcomes"][one["outcome"]]
-    told = _UNITS.get(one["outcome"], f"{one['outcome']} {{}}").format(f"{outcome['effect']:.4f}")
+    told = _UNITS.get(one["outcome"], f"{one['outcome']} {{}}").format(_printed(outcome["effect"], 4))
     if one.get("low") is not None and one.get("high") is not None:
         told += f" ({one['low']:.4f} to {one['high']:.4f})"
     if outcome.get("random") is not None:

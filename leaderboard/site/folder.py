@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,9 @@ from skillneurons.leaderboard.site.cell_page import cell_page
 from skillneurons.leaderboard.site.kept import read_kept
 from skillneurons.leaderboard.site.kept_activations import kept_activations
 from skillneurons.leaderboard.site.models_page import models_page
+from skillneurons.leaderboard.site.staging import Staging, same_page, staging
 from skillneurons.leaderboard.site.task_page import About, task_page
-from skillneurons.results import Result, make_folder, write_atomic
+from skillneurons.results import Result
 
 if TYPE_CHECKING:
     from skillneurons.leaderboard.board import Board
@@ -95,28 +98,39 @@ def _skills(board: Board) -> list[list[Result]]:
     return [[read_entry(entry) for entry in entries] for _, entries in sorted(skills.items())]
 
 
-def write_site(board: Board, out: Path, about: Mapping[str, About]) -> tuple[Path, list[str]]:
-    """Write the site to ``out`` and return the path of ``index.html`` and what must be said.
+@dataclass(frozen=True)
+class MadeSite:
+    """A site that is made, not yet in its place; ``problems`` are what must be said."""
 
-    Pages that did not change are not written again; the board's page and the manifest come last. Pages of an earlier
-    site that are no longer there are removed.
-    """
+    out: Path
+    staged: Staging
+    gone: tuple[str, ...]
+    problems: list[str]
+
+    def publish(self) -> Path:
+        """Put the site in its place and return the path of ``index.html``.
+
+        Pages that did not change are not touched; the manifest comes last but for pages of an earlier site that are no
+        longer there: those are removed.
+        """
+        self.staged.publish()
+        for place in self.gone:
+            _remove(self.out, place)
+        return self.out / places.BOARD
+
+
+@contextmanager
+def made_site(board: Board, out: Path, about: Mapping[str, About]) -> Iterator[MadeSite]:
+    """Make the site for ``out``; nothing there changes before ``publish``."""
     problems: list[str] = []
     before = _manifest(out)
     written: dict[str, str] = {}
-    made: set[Path] = set()
-    for place, data in site_files(board, about, problems):
-        path = out / place
-        if path.parent not in made:
-            make_folder(path.parent)
-            made.add(path.parent)
-        written[place] = hashlib.sha256(data).hexdigest()
-        if not _same(path, data):
-            write_atomic(path, data, durable=False)
-    for place in sorted(before.keys() - written.keys()):
-        _remove(out, place)
-    write_atomic(out / places.MANIFEST, _manifest_bytes(written))
-    return out / places.BOARD, problems
+    with staging(out) as staged:
+        for place, data in site_files(board, about, problems):
+            staged.add(place, data)
+            written[place] = hashlib.sha256(data).hexdigest()
+        staged.add(places.MANIFEST, _manifest_bytes(written))
+        yield MadeSite(out, staged, tuple(sorted(before.keys() - written.keys())), problems)
 
 
 def check_site(board: Board, out: Path, about: Mapping[str, About]) -> tuple[list[str], list[str]]:
@@ -128,17 +142,10 @@ def check_site(board: Board, out: Path, about: Mapping[str, About]) -> tuple[lis
         fresh[place] = hashlib.sha256(data).hexdigest()
         if not (out / place).is_file():
             differ.append(f"{out / place} is missing")
-        elif not _same(out / place, data):
+        elif not same_page(out / place, data):
             differ.append(f"{out / place} is stale")
     gone = sorted(place for place in _manifest(out).keys() - fresh.keys() if (out / place).exists())
     return [*differ, *(f"{out / place} is no longer part of the site" for place in gone)], problems
-
-
-def _same(path: Path, data: bytes) -> bool:
-    try:
-        return path.stat().st_size == len(data) and path.read_bytes() == data
-    except OSError:
-        return False  # not there, or not readable: written anew, which says why where that fails
 
 
 def _manifest_bytes(files: Mapping[str, str]) -> bytes:

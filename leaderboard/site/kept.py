@@ -1,7 +1,7 @@
 """What a run folder keeps of a cell besides the cell itself: scores of every neuron, neuron cards, the run record.
 
-All of it may be missing: the committed results of a board are cells alone. Where it is there and damaged, the page goes
-without it and the file is named as a problem.
+All of it may be missing: a board needs the cells alone. Where it is there and damaged, the page goes without it and the
+file is named as a problem.
 """
 
 from __future__ import annotations
