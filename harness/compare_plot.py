@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skillneurons.atomic import write_atomic
 from skillneurons.comparison import Comparison, Pair
 from skillneurons.density import COLOURS
 from skillneurons.errors import UserError
 from skillneurons.figures import FORMATS, GREY, WIDTH, CannotDrawError, figure_bytes, number, paper, plain
-from skillneurons.results import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

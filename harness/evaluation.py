@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.errors import DataError, UserError
 from skillneurons.examples import load_split
 from skillneurons.predictions import Prediction, read_predictions
-from skillneurons.results import make_folder, write_atomic
 from skillneurons.types import Example, Score, Split, Task
 
 EVALUATED: Mapping[str, tuple[Split, ...]] = {

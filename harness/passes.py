@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
+from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.attribution import Attribution
-from skillneurons.results import ResultsFolder, check_key, make_folder, write_atomic
+from skillneurons.results import ResultsFolder, check_key
 from skillneurons.statistics import ranking
 
 SAVED_SPLITS = ("discovery", "heldout")

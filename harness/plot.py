@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.errors import UserError, unknown_name
 from skillneurons.figures import CannotDrawError
 from skillneurons.leaderboard.settings import settings_key
 from skillneurons.neuron_card import cards_of, column_density, neuron_name, parse_neuron, quantity_of
-from skillneurons.results import Result, ResultsFolder, make_folder, write_atomic
+from skillneurons.results import Result, ResultsFolder
 from skillneurons.show import column_named, find_cell
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.errors import DataError, SkillNeuronsError
-from skillneurons.results import make_folder, write_atomic
 from skillneurons.task_setup import grade_text, is_correct
 from skillneurons.types import Example, Output, Task
 

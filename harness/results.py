@@ -10,14 +10,10 @@ versions and hosts stand in ``<key>.run.json``, so that ``<key>.json`` depends o
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import math
-import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -25,6 +21,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.cell_form import SCHEMA_VERSION, check_form
 from skillneurons.errors import ResultsError
 from skillneurons.html_table import number_text, table_html
@@ -84,60 +81,6 @@ def check_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ResultsError(f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-'; see the cells folder")
     return key
-
-
-def cannot_write(path: Path, error: OSError) -> ResultsError:
-    remedy = "give another folder with -o DIR"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        remedy = f"free some space or {remedy}"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        remedy = "give a folder that you may write to with -o DIR"
-    return ResultsError(f"cannot write {path}: {(error.strerror or str(error)).lower()}; {remedy}")
-
-
-def make_folder(path: Path) -> None:
-    """Create a folder and its parents; raise ResultsError where nothing can be written there."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise cannot_write(path, error) from error
-
-
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file so that nobody ever sees a part of it; raise ResultsError where that fails.
-
-    What can be made again at any time need not be ``durable``: it may be lost, never torn, where the power fails.
-    """
-    write_together({path: data}, durable=durable)
-
-
-def write_together(contents: Mapping[Path, bytes], *, durable: bool = True) -> None:
-    """Write files of which none changes before all are on the disk; raise ResultsError where that fails.
-
-    A disk that fills up, or a folder in the place of a file, thus leaves everything as it was.
-    """
-    temporaries = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path in contents}
-    place = next(iter(contents), Path())
-    try:
-        for place, data in contents.items():
-            with temporaries[place].open("xb") as file:
-                file.write(data)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-        for place in contents:
-            if place.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        for place, temporary in temporaries.items():
-            temporary.replace(place)
-    except OSError as error:
-        raise cannot_write(place, error) from error
-    finally:
-        for temporary in temporaries.values():
-            with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
-                temporary.unlink()
 
 
 def write_json_atomic(path: Path, value: object) -> None:

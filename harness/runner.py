@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
 from skillneurons.errors import ModelError, SkillNeuronsError
 from skillneurons.finished_cell import failed_cell, ok_cell, run_record
 from skillneurons.plan import PlannedCell, Unit, plan
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
-from skillneurons.results import Result, ResultsFolder, make_folder
+from skillneurons.results import Result, ResultsFolder
 from skillneurons.run_context import RunContext
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skillneurons.atomic import write_atomic
 from skillneurons.errors import ResultsError, UserError, unknown_name
 from skillneurons.neuron_card import card_lines, neuron_name, parse_neuron
-from skillneurons.results import DamagedCell, Result, ResultsFolder, write_atomic
+from skillneurons.results import DamagedCell, Result, ResultsFolder
 from skillneurons.types import SPLITS
 
 

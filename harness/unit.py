@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from skillneurons.atomic import make_folder
 from skillneurons.attribution import Attribution, attribution_of
 from skillneurons.cards import make_cards
 from skillneurons.causal import causal_part, columns_to_test, spread
@@ -30,7 +31,7 @@ from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.passes import write_pass
 from skillneurons.plan import PlannedCell, Unit, nuisances_of, rivals_of
 from skillneurons.prompt import SoftPrompt, initial_prompt
-from skillneurons.results import make_folder, write_json_atomic
+from skillneurons.results import write_json_atomic
 from skillneurons.run_context import RunContext
 from skillneurons.shortcuts import shortcut_report
 from skillneurons.testbed import Testbed, testbed

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skillneurons.atomic import make_folder, write_together
 from skillneurons.errors import ResultsError, unknown_name
 from skillneurons.leaderboard.accuracies import accuracy_order
 from skillneurons.leaderboard.ahead import new_groups, work_out_ahead
@@ -41,7 +42,7 @@ from skillneurons.leaderboard.rows import Row, row_order
 from skillneurons.leaderboard.settings import comparability, parse_json
 from skillneurons.leaderboard.sources import CellFile, Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
-from skillneurons.results import canonical_json, make_folder, write_together
+from skillneurons.results import canonical_json
 
 if TYPE_CHECKING:
     from skillneurons.leaderboard.site.task_page import About

@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 
 import skillneurons.results
+from skillneurons.atomic import write_atomic
 from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.settings import parse_json, plain_bytes
-from skillneurons.results import write_atomic
 
 NAME = ".board-index.parquet"
 _UNSURE_NS = 2_000_000_000  # a file as young as this may change again without a new time stamp

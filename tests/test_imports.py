@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs", "html_table", "arguments"},
+    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic"},
     {"planting", "neutral", "moments"},
     {"form"},
     {"causal_form"},
@@ -55,7 +55,7 @@ RANKS = (
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INSIDE = {*RANK, "plugins", "tasks", "leaderboard", "pocket"}
-READ = {"leaderboard", "errors", "results", "types", "cell_form", "across_file", "density"}
+READ = {"leaderboard", "errors", "atomic", "results", "types", "cell_form", "across_file", "density"}
 HEAVY = (
     "torch",
     "numpy",

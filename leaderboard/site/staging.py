@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skillneurons.results import cannot_write, make_folder
+from skillneurons.atomic import cannot_write, make_folder
 
 
 class Staging:

@@ -1,0 +1,63 @@
+"""Files that are there whole or not at all: written beside their place, synced, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from skillneurons.errors import ResultsError
+
+
+def cannot_write(path: Path, error: OSError) -> ResultsError:
+    """Return the error that says what could not be written, why, and what helps."""
+    remedy = "give another folder with -o DIR"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = f"free some space or {remedy}"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "give a folder that you may write to with -o DIR"
+    return ResultsError(f"cannot write {path}: {(error.strerror or str(error)).lower()}; {remedy}")
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents; raise ResultsError where nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees a part of it; raise ResultsError where that fails."""
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files of which none changes before all are on the disk; raise ResultsError where that fails.
+
+    A disk that fills up, or a folder in the place of a file, thus leaves everything as it was.
+    """
+    temporaries = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path in contents}
+    place = next(iter(contents), Path())
+    try:
+        for place, data in contents.items():
+            with temporaries[place].open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for place in contents:
+            if place.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for place, temporary in temporaries.items():
+            temporary.replace(place)
+    except OSError as error:
+        raise cannot_write(place, error) from error
+    finally:
+        for temporary in temporaries.values():
+            with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
+                temporary.unlink()
