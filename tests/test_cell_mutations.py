@@ -147,6 +147,10 @@ def test_an_effect_that_is_not_known_is_shown_as_that(tmp_path: Path) -> None:
     assert look_at(cell, BESIDE[1], tmp_path / "runs")
 
 
+def test_a_task_whose_source_is_not_said_stands_beside_one_whose_is(tmp_path: Path) -> None:
+    assert look_at(changed(BASES[0], ("task", "source_hash"), "gone"), BESIDE[0], tmp_path / "runs")
+
+
 def test_no_verdict_is_counted_that_is_no_number(tmp_path: Path) -> None:
     name = next(name for name, one in BASES[0]["columns"].items() if one.get("shortcut"))
     cell = changed(BASES[0], ("columns", name, "shortcut", "verdicts", "wanted"), None)
