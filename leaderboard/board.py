@@ -34,15 +34,15 @@ from skillneurons.leaderboard.entries import (
 )
 from skillneurons.leaderboard.formats import csv_bytes, parquet_bytes
 from skillneurons.leaderboard.found_cells import CellEntry, FoundCells, read_cells, read_entry
+from skillneurons.leaderboard.found_comparisons import read_comparisons, widest
 from skillneurons.leaderboard.index import Index
 from skillneurons.leaderboard.markdown import markdown_text
 from skillneurons.leaderboard.models import Identity, labels_of
 from skillneurons.leaderboard.ranks import Standings, joined
 from skillneurons.leaderboard.rows import Row, row_order
 from skillneurons.leaderboard.settings import comparability, parse_json
-from skillneurons.leaderboard.sources import CellFile, Source, open_source
+from skillneurons.leaderboard.sources import Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
-from skillneurons.results import canonical_json
 
 if TYPE_CHECKING:
     from skillneurons.leaderboard.site.task_page import About
@@ -113,7 +113,7 @@ def _build(dirs: Sequence[Path | str], index: Index, processes: int) -> Board:
     for (kind, digest), value in ahead.entries.items():
         index.offer(kind, digest, value)
     found = read_cells(listed, index)
-    across, damaged = _across(sources)
+    across, damaged = read_comparisons(sources)
     problems = [*found.problems, *(f"{file.place} is left out: {reason}" for file, reason in damaged)]
     left_out = {f"cells/{name}: {reason}" for name, reason in found.damaged}
     left_out |= {f"across/{file.name}: {reason}" for file, reason in damaged}
@@ -127,7 +127,7 @@ def _build(dirs: Sequence[Path | str], index: Index, processes: int) -> Board:
         # a comparison counts where all its cells are here: others were measured on what is now another cell
         keys = {file.key for name in names for file in found.bundles[name]}
         whole = [one for _, one in sorted(across.items()) if set(one["cells"]) <= keys]
-        beside, apart = _widest(whole)
+        beside, apart = widest(whole)
         left_out |= {f"across/{key}.json: another comparison, of as many cells or more, is shown" for key in apart}
         causes[model] = causes_lines([bundles[name].causes for name in names], beside)
     rendered = sorted((row for bundle in bundles.values() for row in bundle.rows), key=lambda one: row_order(one.row))
@@ -184,54 +184,6 @@ def _accuracies(found: FoundCells, index: Index) -> list[dict[str, Any]]:
             index.put(ACCURACIES, digest, known)
         entries += parse_json(known)
     return sorted(entries, key=accuracy_order)
-
-
-def _across(sources: Sequence[Source]) -> tuple[dict[str, dict[str, Any]], list[tuple[CellFile, str]]]:
-    """Return what the folders hold about several tasks, by key, and the files that cannot be read.
-
-    Raise ResultsError where two files of one key differ.
-    """
-    read: dict[str, dict[str, Any]] = {}
-    damaged = []
-    for source in sources:
-        for file in source.files("across"):
-            from skillneurons.across_file import parse_across  # pydantic, only where there is such a file
-
-            try:
-                one, reason = parse_across(source.read(file))
-            except OSError as error:
-                one, reason = None, f"it cannot be read ({error.strerror or error})"
-            if one is None:
-                damaged.append((file, reason))
-            elif file.name != f"{one['key']}.json":
-                damaged.append((file, f"it holds {one['key']!r}: files are named after their key"))
-            elif canonical_json(read.setdefault(one["key"], one)) != canonical_json(one):
-                raise ResultsError(
-                    f"{file.place} and another folder's across/{file.name} hold the same key with different content; remove "
-                    "the wrong one (`skillneurons run` in an empty folder tells which)"
-                )
-    return read, damaged
-
-
-def _widest(across: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the comparison that is shown, one file per seed, and the keys of those that are not.
-
-    Only files of the same settings and tasks are one comparison: that of the most cells, where runs of some tasks or
-    metrics, or other settings, left others.
-    """
-    groups: dict[str, dict[int, dict[str, Any]]] = {}
-    for one in across:
-        alike = canonical_json({name: one[name] for name in ("settings", "tasks", "columns")})
-        seeds = groups.setdefault(alike, {})
-        known = seeds.get(one["seed"])
-        if known is None or (len(one["cells"]), one["key"]) > (len(known["cells"]), known["key"]):
-            seeds[one["seed"]] = one
-    if not groups:
-        return [], []
-    best = max(sorted(groups), key=lambda alike: sum(len(one["cells"]) for one in groups[alike].values()))
-    shown = [one for _, one in sorted(groups[best].items())]
-    kept = {one["key"] for one in shown}
-    return shown, [one["key"] for one in across if one["key"] not in kept]
 
 
 def render(board: Board, name: str) -> bytes:

@@ -103,19 +103,21 @@ class MadeSite:
     """A site that is made, not yet in its place; ``problems`` are what must be said."""
 
     out: Path
-    staged: Staging
+    pages: Staging
+    manifest: Staging
     gone: tuple[str, ...]
     problems: list[str]
 
     def publish(self) -> Path:
         """Put the site in its place and return the path of ``index.html``.
 
-        Pages that did not change are not touched; the manifest comes last but for pages of an earlier site that are no
-        longer there: those are removed.
+        Pages that did not change are not touched. Pages of an earlier site that are no longer part of it are removed
+        before the manifest that named them is replaced: where that breaks off, the next build knows them.
         """
-        self.staged.publish()
+        self.pages.publish()
         for place in self.gone:
             _remove(self.out, place)
+        self.manifest.publish()
         return self.out / places.BOARD
 
 
@@ -125,12 +127,12 @@ def made_site(board: Board, out: Path, about: Mapping[str, About]) -> Iterator[M
     problems: list[str] = []
     before = _manifest(out)
     written: dict[str, str] = {}
-    with staging(out) as staged:
+    with staging(out) as pages, staging(out) as manifest:
         for place, data in site_files(board, about, problems):
-            staged.add(place, data)
+            pages.add(place, data)
             written[place] = hashlib.sha256(data).hexdigest()
-        staged.add(places.MANIFEST, _manifest_bytes(written))
-        yield MadeSite(out, staged, tuple(sorted(before.keys() - written.keys())), problems)
+        manifest.add(places.MANIFEST, _manifest_bytes(written))
+        yield MadeSite(out, pages, manifest, tuple(sorted(before.keys() - written.keys())), problems)
 
 
 def check_site(board: Board, out: Path, about: Mapping[str, About]) -> tuple[list[str], list[str]]:
