@@ -14,6 +14,7 @@ import torch
 from families import FAMILIES, SIZES, family_model
 from parity_task import parity_examples
 from skillneurons.activations import ActivationRecorder
+from skillneurons.answer_loss import answer_loss, cached_answer_loss
 from skillneurons.cli import main
 from skillneurons.feed_forward import find_feed_forward
 from skillneurons.gradients import activation_times_gradient
@@ -23,7 +24,6 @@ from skillneurons.measurement import measure
 from skillneurons.model_source import pocket_folder
 from skillneurons.parity import checked_parity
 from skillneurons.prompt import initial_prompt
-from skillneurons.tuning import answer_loss, cached_answer_loss
 
 M = 3
 MIXTURES = tuple(name for name in FAMILIES if "moe" in name or name == "mixtral")

@@ -35,6 +35,7 @@ RANKS = (
     {"generation", "gradients", "parity"},
     {"loading"},
     {"outputs"},
+    {"answer_loss"},
     {"tuning", "measurement", "predict", "interventions", "reference", "density"},
     {"figures"},
     {"changes", "inference", "effects", "controls", "output_vocabulary"},

@@ -12,12 +12,13 @@ import pytest
 import skillneurons as sn
 import torch
 from parity_task import parity_examples
+from skillneurons.answer_loss import answer_loss, cached_answer_loss
 from skillneurons.cli import main
 from skillneurons.input_cache import CacheBudget, InputCache
 from skillneurons.inputs import EncodedExample, encode_examples
 from skillneurons.measurement import measure
 from skillneurons.prompt import initial_prompt
-from skillneurons.tuning import TuningSettings, answer_loss, cached_answer_loss, run_inputs, tune_on
+from skillneurons.tuning import TuningSettings, run_inputs, tune_on
 
 M = 4
 NOTHING = CacheBudget(0, 0)

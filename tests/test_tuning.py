@@ -8,9 +8,9 @@ import pytest
 import skillneurons as sn
 import torch
 from parity_task import parity_examples
+from skillneurons.answer_loss import answer_loss, mean_loss
 from skillneurons.inputs import encode_examples
 from skillneurons.prompt import initial_prompt
-from skillneurons.tuning import answer_loss, mean_loss
 
 FAST = {"num_virtual_tokens": 3, "steps": 12, "eval_every": 4, "batch_size": 8, "lr": 0.05}
 

@@ -25,9 +25,9 @@ import torch
 import transformers
 from memory import peak_of_script, peak_while
 from shapes import SHAPES, qwen2, rows
+from skillneurons.answer_loss import answer_loss, cached_answer_loss
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample
-from skillneurons.tuning import answer_loss, cached_answer_loss
 
 M, ANSWER, BATCH, EPOCH = 20, 2, 16, 160
 
