@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from skillneurons.answer_loss import loss_of, mean_loss
+from skillneurons.checkpoint import TuningCheckpoint, TuningState
 from skillneurons.errors import UserError
 from skillneurons.examples import load_split
 from skillneurons.input_cache import CacheBudget, InputCache
@@ -85,6 +86,84 @@ def _batches(rows: Sequence[EncodedExample], batch_size: int, seed: int) -> Iter
         yield from epoch
 
 
+class _Tuning:
+    """A tuning between two steps: the prompt, AdamW, the best prompt so far, the batches to come."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        train: Sequence[EncodedExample],
+        start: SoftPrompt,
+        settings: TuningSettings,
+        seed: int,
+        fitting: MicroBatches,
+        saved: TuningState | None,
+    ) -> None:
+        self.fitting = fitting
+        self.virtual = (saved.virtual if saved else start.embeddings).to(lm.device).clone().requires_grad_(True)
+        self.optimizer = torch.optim.AdamW(
+            [self.virtual], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+        self.best, self.best_loss, self.without = self.virtual.detach().clone(), float("inf"), 0
+        self.history: list[Mapping[str, float]] = []
+        self.running: list[float] = []
+        self.step, self.evaluated = 0, False
+        self.batches = _batches(train, settings.batch_size, seed)
+        if saved is not None:
+            self._restore(saved)
+
+    def _restore(self, saved: TuningState) -> None:
+        self.best, self.best_loss, self.without = saved.best.to(self.virtual.device), saved.best_loss, saved.without
+        self.history, self.running = list(saved.history), list(saved.running)
+        self.step, self.evaluated = saved.step, saved.evaluated
+        for _ in range(saved.step):
+            next(self.batches)
+        if saved.moments is not None:
+            first, second = (one.to(self.virtual.device) for one in saved.moments)
+            count = torch.tensor(float(saved.step))
+            self.optimizer.state[self.virtual] = {"step": count, "exp_avg": first, "exp_avg_sq": second}
+        if saved.at_once:  # memory ran out before: a part of a batch stays as large as it was
+            self.fitting.size = min(self.fitting.size, saved.at_once)
+
+    def state(self) -> TuningState:
+        """Return all that the steps to come depend on."""
+        kept = self.optimizer.state.get(self.virtual)
+        return TuningState(
+            step=self.step,
+            evaluated=self.evaluated,
+            virtual=self.virtual.detach(),
+            best=self.best,
+            best_loss=self.best_loss,
+            without=self.without,
+            moments=(kept["exp_avg"], kept["exp_avg_sq"]) if kept else None,
+            running=self.running,
+            history=self.history,
+            at_once=self.fitting.size,
+        )
+
+    def judge(self, loss: float) -> None:
+        """Take note of the validation loss before the next step."""
+        mean = sum(self.running) / len(self.running) if self.running else float("nan")
+        row = {"step": self.step, "validation_loss": loss} | ({"train_loss": mean} if self.running else {})
+        self.history.append(row)
+        self.running = []
+        self.without += 1
+        if loss < self.best_loss:
+            self.best, self.best_loss, self.without = self.virtual.detach().clone(), loss, 0
+        self.evaluated = True
+
+    def advance(self, gradient: Callable[[Sequence[EncodedExample], int], tuple[float, torch.Tensor]]) -> float:
+        """Do one step on the next batch, as much of it at once as fits; return its loss."""
+        batch = next(self.batches)
+        count = sum(len(row.target) for row in batch)
+        parts = [done for _, done in self.fitting.run(batch, lambda part: gradient(part, count))]
+        self.virtual.grad = functools.reduce(torch.add, (one for _, one in parts))
+        self.optimizer.step()
+        self.running.append(sum(loss for loss, _ in parts))
+        self.step, self.evaluated = self.step + 1, False
+        return self.running[-1]
+
+
 def tune_on(
     lm: LanguageModel,
     train: Sequence[EncodedExample],
@@ -96,50 +175,43 @@ def tune_on(
     inputs: TuningInputs | None = None,
     fitting: MicroBatches | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    checkpoint: TuningCheckpoint | None = None,
 ) -> SoftPrompt:
     """Tune ``start`` on encoded examples and return the prompt of the best validation loss.
 
     Step 0 is evaluated too: an untrained prompt that no step improves on is what comes back. With ``inputs``
     (``run_inputs``) a step runs prompt and answer tokens alone; without, and for a prompt before the input, whole sequences.
-    A step always takes the whole batch; ``fitting`` says how much of it runs at once, and gradients add up.
+    A step always takes the whole batch; ``fitting`` says how much of it runs at once, and gradients add up. With a
+    ``checkpoint`` it begins where a tuning of the same prompt was broken off, and ends at the same bytes.
     """
     if inputs is not None and start.placement != "append":
         raise UserError(
             "a prompt before the input changes the input's keys and values: they cannot be kept; leave inputs out"
         )
-    fitting = fitting or MicroBatches(settings.batch_size)
-    virtual = start.embeddings.to(lm.device).clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW([virtual], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay)
-    best, best_loss, without = virtual.detach().clone(), float("inf"), 0
-    history: list[dict[str, float]] = []
-    batches = _batches(train, settings.batch_size, seed)
-    running: list[float] = []
-    for step in range(settings.steps + 1):
-        if step % settings.eval_every == 0 or step == settings.steps:
-            held = inputs.validation if inputs else None
-            loss = mean_loss(lm, validation, virtual.detach(), start.placement, settings.batch_size, held, fitting)
-            mean = sum(running) / len(running) if running else float("nan")
-            history.append({"step": step, "validation_loss": loss} | ({"train_loss": mean} if running else {}))
-            running = []
-            without += 1
-            if loss < best_loss:
-                best, best_loss, without = virtual.detach().clone(), loss, 0
-            if without >= settings.patience or step == settings.steps:
-                break
-        batch = next(batches)
-        count = sum(len(row.target) for row in batch)
+    saved = checkpoint.load() if checkpoint else None
+    tuning = _Tuning(lm, train, start, settings, seed, fitting or MicroBatches(settings.batch_size), saved)
+    held = inputs.validation if inputs else None
 
-        def gradient(part: Sequence[EncodedExample], count: int = count) -> tuple[float, torch.Tensor]:
-            loss = loss_of(lm, part, virtual, start.placement, inputs.train if inputs else None)[0] / count
-            return float(loss.detach()), torch.autograd.grad(loss, virtual)[0]
+    def gradient(part: Sequence[EncodedExample], count: int) -> tuple[float, torch.Tensor]:
+        loss = loss_of(lm, part, tuning.virtual, start.placement, inputs.train if inputs else None)[0] / count
+        return float(loss.detach()), torch.autograd.grad(loss, tuning.virtual)[0]
 
-        parts = [done for _, done in fitting.run(batch, gradient)]
-        virtual.grad = functools.reduce(torch.add, (one for _, one in parts))
-        optimizer.step()
-        running.append(sum(loss for loss, _ in parts))
+    if progress and saved:
+        progress(saved.step, settings.steps, float("nan"))
+    while True:
+        last = tuning.step >= settings.steps
+        if not tuning.evaluated and (tuning.step % settings.eval_every == 0 or last):
+            prompt = tuning.virtual.detach()
+            size = settings.batch_size
+            tuning.judge(mean_loss(lm, validation, prompt, start.placement, size, held, tuning.fitting))
+        if last or tuning.without >= settings.patience:
+            break
+        if checkpoint:
+            checkpoint.offer(tuning.state)
+        loss = tuning.advance(gradient)
         if progress:
-            progress(step + 1, settings.steps, running[-1])
-    return replace(start, embeddings=best.float().cpu(), history=tuple(history))
+            progress(tuning.step, settings.steps, loss)
+    return replace(start, embeddings=tuning.best.float().cpu(), history=tuple(tuning.history))
 
 
 def tune_prompt(
@@ -160,6 +232,7 @@ def tune_prompt(
     inputs: TuningInputs | None = None,
     fitting: MicroBatches | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    checkpoint: TuningCheckpoint | None = None,
     **settings: Any,
 ) -> SoftPrompt:
     """Tune a soft prompt of a task, appended after the input, on a frozen model.
@@ -189,5 +262,14 @@ def tune_prompt(
     if inputs is None and placement == "append":
         inputs = run_inputs(lm, encoded[0], encoded[1], num_virtual_tokens, budget=budget)
     return tune_on(
-        lm, encoded[0], encoded[1], start, chosen_settings, seed=seed, inputs=inputs, fitting=fitting, progress=progress
+        lm,
+        encoded[0],
+        encoded[1],
+        start,
+        chosen_settings,
+        seed=seed,
+        inputs=inputs,
+        fitting=fitting,
+        progress=progress,
+        checkpoint=checkpoint,
     )

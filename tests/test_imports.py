@@ -36,6 +36,7 @@ RANKS = (
     {"loading"},
     {"outputs"},
     {"answer_loss"},
+    {"checkpoint"},
     {"tuning", "measurement", "predict", "interventions", "reference", "density"},
     {"figures"},
     {"changes", "inference", "effects", "controls", "output_vocabulary"},
