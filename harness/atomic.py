@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from skillneurons.errors import ResultsError
+from skillneurons.errors import StorageError
 
 
-def cannot_write(path: Path, error: OSError) -> ResultsError:
+def cannot_write(path: Path, error: OSError) -> StorageError:
     """Return the error that says what could not be written, why, and what helps."""
     remedy = "give another folder with -o DIR"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = f"free some space or {remedy}"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "give a folder that you may write to with -o DIR"
-    return ResultsError(f"cannot write {path}: {(error.strerror or str(error)).lower()}; {remedy}")
+    return StorageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}; {remedy}")
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents; raise ResultsError where nothing can be written there."""
+    """Create a folder and its parents; raise StorageError where nothing can be written there."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
@@ -33,12 +34,12 @@ def make_folder(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it; raise ResultsError where that fails."""
+    """Write a file so that nobody ever sees a part of it; raise StorageError where that fails."""
     write_together({path: data})
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write files of which none changes before all are on the disk; raise ResultsError where that fails.
+    """Write files of which none changes before all are on the disk; raise StorageError where that fails.
 
     A disk that fills up, or a folder in the place of a file, thus leaves everything as it was.
     """
@@ -61,3 +62,23 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
         for temporary in temporaries.values():
             with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
                 temporary.unlink()
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give a draft to fill, which takes the place of a folder when it is whole; raise StorageError where that fails.
+
+    One that is broken off leaves what was there; a killed process may leave a hidden ``.tmp`` folder beside it.
+    """
+    draft, former = (target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.{what}") for what in ("tmp", "old.tmp"))
+    try:
+        make_folder(draft)
+        yield draft
+        if target.exists():
+            target.rename(former)
+        draft.rename(target)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    finally:
+        for left in (draft, former):
+            shutil.rmtree(left, ignore_errors=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skillneurons.registry import Registry
     from skillneurons.types import Example, Task
 
-INTERRUPTED = 130
+SIGNALLED = 128  # a process that a signal ended: 130 for Ctrl-C, 143 for a polite kill
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,14 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SkillNeuronsError as error:
         print(f"skillneurons: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "skillneurons: interrupted; finished cells are saved, the same command goes on from there", file=sys.stderr
-        )
-        return INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        return _told_interruption(stopped, sys.argv[1:] if argv is None else argv)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe went away; there is nobody left to tell
         return 1
+
+
+def _told_interruption(stopped: KeyboardInterrupt, argv: Sequence[str]) -> int:
+    """Say how far it came and what continues it; return the exit code of the signal."""
+    import shlex
+
+    said = f"interrupted; {stopped}" if str(stopped) else "interrupted"
+    _say([said, f"continue with: skillneurons {shlex.join(argv)}"])
+    return SIGNALLED + int(getattr(stopped, "signum", 2))
 
 
 def _say(lines: Sequence[str]) -> None:

@@ -43,6 +43,10 @@ class ResultsError(UserError):
     """A results folder that cannot be read or written."""
 
 
+class StorageError(ResultsError):
+    """A file or folder that cannot be written (full disk, no permission): the run stops, what is finished is saved."""
+
+
 class CellError(SkillNeuronsError):
     """A cell that cannot be finished; the others go on (exit 1)."""
 

@@ -11,14 +11,12 @@ these files and the plain model anyone can recompute a score.
 from __future__ import annotations
 
 import io
-import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
-from skillneurons.atomic import make_folder, write_atomic
+from skillneurons.atomic import whole_folder, write_atomic
 from skillneurons.attribution import Attribution
 from skillneurons.results import ResultsFolder, check_key
 from skillneurons.statistics import ranking
@@ -34,19 +32,12 @@ def write_pass(folder: ResultsFolder, key: str, attribution: Attribution, column
     that a cell's bytes do not depend on which other metrics were still missing when it was measured.
     """
     target = folder.passes / check_key(key)
-    draft = folder.passes / f".{key}.{uuid.uuid4().hex[:8]}.tmp"
-    make_folder(draft)
-    try:
+    with whole_folder(target) as draft:
         write_atomic(draft / "examples.parquet", _examples_parquet(attribution, columns))
         for name, scores in (("scores", attribution.scores), ("heldout", attribution.heldout)):
             arrays = {column: np.ascontiguousarray(scores[column]) for column in columns}
             write_atomic(draft / f"{name}.safetensors", save(arrays))
         write_atomic(draft / "neurons.safetensors", save(_strongest(attribution, columns)))
-        if target.exists():
-            shutil.rmtree(target)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 

@@ -196,11 +196,12 @@ def _unit(
         }
         key = content_key(data.task.name, metric.name, f"s{seed}", payload=payload)
         found = folder.read_cell(key)
-        cells.append(PlannedCell(key, metric, columns, source_hash, _is_done(found)))
+        cells.append(PlannedCell(key, metric, columns, source_hash, is_done(found)))
     return Unit(model, revision, data, seed, prompt_key, tuple(cells), support)
 
 
-def _is_done(cell: Result | None) -> bool:
+def is_done(cell: Result | None) -> bool:
+    """Return whether a cell is finished: measured, and its causal part neither broken off nor failed."""
     causal = (cell.causal or {}) if cell is not None else {}
     return cell is not None and cell.status == "ok" and "error" not in causal and not causal.get("pending")
 

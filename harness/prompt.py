@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from skillneurons.atomic import make_folder, write_together
 from skillneurons.errors import ResultsError, UserError
 from skillneurons.model import LanguageModel
 
@@ -40,7 +41,6 @@ class SoftPrompt:
     def save_pretrained(self, path: str | Path, lm: LanguageModel) -> None:
         """Write ``adapter_config.json``, ``adapter_model.safetensors``, ``placement.json``, ``history.json``."""
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
         config = lm.model.config.get_text_config()
         adapter = {
             "peft_type": "PROMPT_TUNING",
@@ -55,10 +55,15 @@ class SoftPrompt:
             "prompt_tuning_init": "RANDOM" if self.init == "TEXT" else self.init,
             "revision": None,
         }
-        save_file({"prompt_embeddings": self.embeddings.contiguous()}, folder / "adapter_model.safetensors")
-        _write_json(folder / "adapter_config.json", adapter)
-        _write_json(folder / "history.json", list(self.history))
-        _write_json(folder / "placement.json", {"placement": self.placement, "init": self.init})
+        make_folder(folder)
+        write_together(
+            {
+                folder / "adapter_model.safetensors": save({"prompt_embeddings": self.embeddings.contiguous()}),
+                folder / "adapter_config.json": _json(adapter),
+                folder / "history.json": _json(list(self.history)),
+                folder / "placement.json": _json({"placement": self.placement, "init": self.init}),
+            }
+        )
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> SoftPrompt:
@@ -83,8 +88,8 @@ class SoftPrompt:
         )
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
 def initial_prompt(

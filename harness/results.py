@@ -232,6 +232,16 @@ class ResultsFolder:
         return self.root / "cards"
 
     @property
+    def locks(self) -> Path:
+        """The folder of who works on what now; it is there while somebody does."""
+        return self.root / "locks"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of tunings that were broken off, one file each."""
+        return self.root / "checkpoints"
+
+    @property
     def across(self) -> Path:
         """The folder of what concerns several tasks, one file each."""
         return self.root / "across"
@@ -245,6 +255,14 @@ class ResultsFolder:
         """Return the finished cell of this key, None where it is absent or damaged: then compute it."""
         loaded = load_cell(self.cells / f"{check_key(key)}.json")
         return loaded if isinstance(loaded, Result) else None
+
+    def stamp(self, key: str) -> tuple[int, int] | None:
+        """Return what changes whenever a cell is written anew (inode, time in ns); None where there is none."""
+        try:
+            stat = (self.cells / f"{check_key(key)}.json").stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns
 
     def write_cell(self, result: Result, run_record: Mapping[str, Any]) -> None:
         """Save a cell; ``run_record`` is what varies between runs (times, versions, host) and goes first."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.config import Config
+from skillneurons.interruption import Interruption
+from skillneurons.locks import Locks
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry
 from skillneurons.results import ResultsFolder
@@ -26,10 +28,20 @@ class RunContext:
     registry: Registry
     folder: ResultsFolder
     display: Progress
+    locks: Locks
+    interruption: Interruption
     notes: list[str] = field(default_factory=list)
     plant: Plant | None = None
+    planned: Mapping[str, tuple[int, int] | None] = field(
+        default_factory=dict
+    )  # stamps of open cells as they were planned
     unfinished: list[str] = field(default_factory=list)  # cells that have their correlations, but no causal part yet
     kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def say_waiting(self, what: str, who: str) -> None:
+        """Tell that something is in the hands of another runner, on the screen and at the end."""
+        self.display.say(f"waiting for {who}, who has {what} in hand")
+        self.notes.append(f"waited for {who}, who had {what} in hand")
 
     def shared(self, name: str, made_for: Any, make: Callable[[], Any]) -> Any:
         """Return what was made under a name for the same purpose, or make it; what was made for another goes first."""

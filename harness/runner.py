@@ -3,13 +3,13 @@
 Per unit (model, task, seed): tune a prompt or load the saved one, run one pass over discovery and
 heldout for all metrics that are still missing, measure the untuned and the no-prompt baselines, write
 the pass and then a cell per metric, first with its correlations and then with its causal part. A cell that fails is saved as failed with its reason and the
-others go on; a finished cell is never run again.
+others go on; a finished cell is never run again. Several runners may share a folder (``turns``), and a run that is stopped or killed
+is continued by the same command.
 """
 
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,29 +17,38 @@ from typing import TYPE_CHECKING, Any
 
 from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
-from skillneurons.errors import ModelError, SkillNeuronsError
-from skillneurons.finished_cell import failed_cell, ok_cell, run_record
-from skillneurons.plan import PlannedCell, Unit, plan
+from skillneurons.errors import ModelError, SkillNeuronsError, StorageError
+from skillneurons.interruption import Interrupted, Interruption
+from skillneurons.locks import Locks
+from skillneurons.plan import Unit, is_done, plan
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
 from skillneurons.results import Result, ResultsFolder
 from skillneurons.run_context import RunContext
+from skillneurons.turns import run_in_turns
+from skillneurons.unit_cells import run_unit
 
 if TYPE_CHECKING:
     from skillneurons.model import LanguageModel
     from skillneurons.planting import Plant
-    from skillneurons.unit import UnitResult
 
 
 @dataclass(slots=True)
 class RunOutcome:
-    """What a run ended with: every cell asked for, how many failed, the table, and remarks."""
+    """What a run ended with: the cells asked for, how many failed, the table, and remarks."""
 
-    results: list[Result] = field(default_factory=list)
+    folder: ResultsFolder
+    keys: Sequence[str] = ()
     failed: int = 0
     table: str = ""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def results(self) -> list[Result]:
+        """Every cell asked for that is there, finished or failed, read from its file."""
+        found = [self.folder.read_cell(key) for key in self.keys]
+        return [result for result in found if result is not None]
 
 
 def run(config: Config | str | Path | None = None, **overrides: Any) -> list[Result]:
@@ -56,23 +65,47 @@ def run_config(
 ) -> RunOutcome:
     """Run every cell of a config that is not finished, and compile the table of all cells of the folder.
 
-    ``plant`` puts neurons of known truth into the tuned pass (selftest); such results belong into a folder of their own.
+    ``plant`` puts neurons of known truth into the tuned pass (selftest); such results belong into a folder of their own. Raise
+    Interrupted where it is stopped by a signal, StorageError where nothing can be written: what is finished is saved.
     """
     folder = ResultsFolder(Path(config.output))
     units = plan(config, registry, folder)
     if dry_run:
-        return RunOutcome(table=describe(units))
+        return RunOutcome(folder, table=describe(units))
     _refuse_hopeless(units)
     folder.prepare()
-    with Progress(sum(len(unit.pending) for unit in units), enabled=progress) as display:
-        context = RunContext(config, registry, folder, display, plant=plant)
-        for model in dict.fromkeys(unit.model for unit in units):
-            _run_model(context, [unit for unit in units if unit.model == model])
-    found = [folder.read_cell(cell.key) for unit in units for cell in unit.cells]
-    results = [result for result in found if result is not None]
-    failed = sum(result.status == "failed" for result in results) + len(context.unfinished)
-    table, problems = _compile(context)
-    return RunOutcome(results, failed, table, problems, [*problems, *context.notes])
+    open_cells = [cell.key for unit in units for cell in unit.pending]
+    display = Progress(len(open_cells), enabled=progress)
+    context = RunContext(
+        config,
+        registry,
+        folder,
+        display,
+        Locks(folder.locks),
+        Interruption(display.say),
+        plant=plant,
+        planned={key: folder.stamp(key) for key in open_cells},
+    )
+    try:
+        with context.interruption, context.display, context.locks:
+            for model in dict.fromkeys(unit.model for unit in units):
+                _run_model(context, [unit for unit in units if unit.model == model])
+            table, problems = _compile(context)
+    except KeyboardInterrupt as stopped:
+        raise Interrupted(_standing(context, units), getattr(stopped, "signum", 2)) from stopped
+    tried = [folder.read_cell(key) for key in open_cells]
+    failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
+    keys = [cell.key for unit in units for cell in unit.cells]
+    return RunOutcome(folder, keys, failed, table, problems, [*problems, *context.notes])
+
+
+def _standing(context: RunContext, units: Sequence[Unit]) -> str:
+    """Return how far a run that was stopped had come."""
+    cells = [cell for unit in units for cell in unit.cells]
+    finished = sum(cell.done or is_done(context.folder.read_cell(cell.key)) for cell in cells)
+    tunings = sorted(path.stem for path in context.folder.checkpoints.glob("*.safetensors"))
+    kept = f"; the tuning of {', '.join(tunings)} goes on from its checkpoint" if tunings else ""
+    return f"{finished} of {len(cells)} cells are finished and saved{kept}"
 
 
 def describe(units: Sequence[Unit]) -> str:
@@ -106,8 +139,7 @@ def _run_model(context: RunContext, units: Sequence[Unit]) -> None:
             if len(context.config.models) == 1:
                 raise
             model_error = error
-    for unit in pending:
-        _run_unit(context, unit, lm, unit.data.error or model_error)
+    run_in_turns(context, pending, lambda unit: run_unit(context, unit, lm, unit.data.error or model_error))
     context.kept.clear()  # what seeds share is of this model
     if context.config.causal.enabled and context.config.causal.across and model_error is None:
         _run_across(context, units, lm)
@@ -137,8 +169,12 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
             continue
         make_folder(context.folder.across)
         try:
-            lm = lm or _loaded(context, units[0].model)
-            measure_across(context, lm, sides, key, absent)
+            with context.locks.held(key, waiting=lambda who: context.say_waiting("what concerns several tasks", who)):
+                if not is_measured(context.folder.across / f"{key}.json"):
+                    lm = lm or _loaded(context, units[0].model)
+                    measure_across(context, lm, sides, key, absent)
+        except StorageError:
+            raise
         except Exception as error:  # the cells are finished and saved; this part alone is missing
             told = str(error) if isinstance(error, SkillNeuronsError) else f"{type(error).__name__}: {error}"
             context.notes.append(f"across tasks, seed {seed}: not measured: {told}")
@@ -158,80 +194,11 @@ def _loaded(context: RunContext, model: str) -> LanguageModel:
     return lm
 
 
-def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem: Exception | None) -> None:
-    """Run one unit and save its cells; whatever goes wrong is saved as the reason of failed cells."""
-    started = time.time()
-    left = {cell.key: cell for cell in unit.pending}
-    if problem is None and lm is not None:
-        from skillneurons.unit import causal_of_cell, measure_unit
-
-        try:
-            measured = measure_unit(context, unit, lm)
-            for key, cell in list(left.items()):
-                failure = measured.failures.get(cell.metric.name)
-                if failure is None:
-                    if context.config.causal.enabled and not _has_figures(
-                        context, key
-                    ):  # a run that is broken off keeps the correlations
-                        early = ok_cell(context.config, unit, cell, lm, measured, {"pending": True, "columns": {}})
-                        record = run_record(started, context.config, lm, None, measured.seconds, measured.batches)
-                        context.folder.write_cell(early, record)
-                    causal = causal_of_cell(context, unit, cell, measured)
-                    result = ok_cell(context.config, unit, cell, lm, measured, causal)
-                    _finish(context, result, started, lm, None, measured)
-                else:
-                    _fail(context, unit, cell, started, lm, failure)
-                del left[key]
-        except Exception as error:  # one unit never ends a run; its reason is saved in its cells and shown
-            problem = error
-    for cell in left.values():
-        _fail(context, unit, cell, started, lm, problem)
-
-
-def _has_figures(context: RunContext, key: str) -> bool:
-    """Return whether a cell's correlations are saved already, from a run whose causal part did not come to its end."""
-    known = context.folder.read_cell(key)
-    return known is not None and known.status == "ok"
-
-
-def _fail(
-    context: RunContext,
-    unit: Unit,
-    cell: PlannedCell,
-    started: float,
-    lm: LanguageModel | None,
-    problem: Exception | None,
-) -> None:
-    result = failed_cell(context.config, unit, cell, lm, problem)
-    if _has_figures(context, cell.key):  # what is finished is never taken back
-        told = (result.error or {})["message"]
-        context.notes.append(f"{cell.key}: its causal part could not be finished: {told}; its correlations stand")
-        context.unfinished.append(cell.key)
-        context.display.advance_cell()
-        return
-    context.notes.append(f"failed: {result.key}: {(result.error or {})['message']}")
-    _finish(context, result, started, lm, problem)
-
-
-def _finish(
-    context: RunContext,
-    result: Result,
-    started: float,
-    lm: LanguageModel | None,
-    problem: Exception | None = None,
-    measured: UnitResult | None = None,
-) -> None:
-    """Save a cell with the record of this run, then tell the observers."""
-    took = (measured.seconds, measured.batches) if measured else ()
-    context.folder.write_cell(result, run_record(started, context.config, lm, problem, *took))
-    context.notes.extend(context.registry.notify("cell_finished", result=result))
-    context.display.advance_cell()
-
-
 def _compile(context: RunContext) -> tuple[str, list[str]]:
-    """Write the table of the whole folder; return it as text, and what is wrong in the folder."""
+    """Write the table of the whole folder, one runner at a time; return it as text, and what is wrong in the folder."""
     boards = importlib.import_module("skillneurons.leaderboard.board")
-    board = boards.build_board([context.folder.root])
-    paths = boards.write_board(board, context.folder.root)
+    with context.locks.held("board", waiting=lambda who: context.say_waiting("the table", who)):
+        board = boards.build_board([context.folder.root])
+        paths = boards.write_board(board, context.folder.root)
     context.notes.append("written: " + ", ".join(str(path) for path in paths))
     return str(boards.board_text(board)), list(board.problems)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skillneurons.atomic import make_folder
+from skillneurons.atomic import make_folder, whole_folder
 from skillneurons.attribution import Attribution, attribution_of
 from skillneurons.cards import make_cards
 from skillneurons.causal import causal_part, columns_to_test, spread
 from skillneurons.cell_columns import Beside, column_figures
+from skillneurons.checkpoint import TuningCheckpoint
 from skillneurons.effects import first_failure
-from skillneurons.errors import CellError, ResultsError, SkillNeuronsError, UserError
+from skillneurons.errors import CellError, ResultsError, SkillNeuronsError, StorageError, UserError
 from skillneurons.inference import InferenceSettings
 from skillneurons.input_cache import CacheBudget, InputCache
 from skillneurons.inputs import EncodedExample, encode_examples
@@ -237,6 +236,8 @@ def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured:
             if "error" in part:
                 context.notes.append(f"{cell.key}: its causal part failed: {part['error']}; the next run tries again")
             return part
+        except StorageError:
+            raise
         except SkillNeuronsError as error:  # cannot be done with these settings; the correlations stay
             reason = first_failure(error)
             context.notes.append(f"{cell.key}: no causal part: {reason}")
@@ -256,6 +257,8 @@ def _save_cards(context: RunContext, cell: PlannedCell, measured: UnitResult, co
         cards = measured.cards(columns, settings.cards)
         make_folder(context.folder.cards)
         write_json_atomic(context.folder.cards / f"{cell.key}.json", {"key": cell.key, **cards})
+    except StorageError:
+        raise
     except Exception as error:  # a card is worth less than the cell's figures, which stay
         context.notes.append(
             f"{cell.key}: no neuron cards: {first_failure(error)}; delete the cell to have them tried again"
@@ -368,16 +371,47 @@ def _scored(number: float | None) -> float | None:
 
 
 def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches) -> SoftPrompt:
-    """Return the saved prompt of this unit, or tune it and save it whole."""
-    place = context.folder.prompts / str(unit.prompt_key)
-    if place.exists():
-        try:
-            return SoftPrompt.from_pretrained(place)
-        except ResultsError as error:
-            context.notes.append(f"{error} (tuned again)")
+    """Return the saved prompt of this unit, or tune it and save it whole; one runner tunes it, others wait for it."""
+    key = str(unit.prompt_key)
+    place = context.folder.prompts / key
+    prompt = _saved_prompt(context, place)
+    if prompt is not None:
+        return prompt
+    with context.locks.held(f"prompt-{key}", waiting=lambda who: context.say_waiting(f"the prompt of {label}", who)):
+        prompt = _saved_prompt(context, place)
+        if prompt is None:
+            prompt = _tuned(context, unit, lm, label, fitting)
+            with context.interruption.deferred(), whole_folder(place) as draft:
+                prompt.save_pretrained(draft, lm)
+        (context.folder.checkpoints / f"{key}.safetensors").unlink(missing_ok=True)
+    return prompt
+
+
+def _saved_prompt(context: RunContext, place: Path) -> SoftPrompt | None:
+    if not place.exists():
+        return None
+    try:
+        return SoftPrompt.from_pretrained(place)
+    except ResultsError as error:
+        context.notes.append(f"{error} (tuned again)")
+        return None
+
+
+def _tuned(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches) -> SoftPrompt:
+    """Tune the prompt of this unit, from its checkpoint where a run was broken off."""
     settings = context.config.prompt
     inputs = _tuning_inputs(context, unit, lm, label, fitting) if settings.placement == "append" else None
-    with context.display.work(f"{label}: prompt tuning", settings.steps) as step:
+    key = str(unit.prompt_key)
+    path = context.folder.checkpoints / f"{key}.safetensors"
+    checkpoint = TuningCheckpoint(path, key, stop=lambda: context.interruption.pending)
+    shown = 0
+    with context.display.work(f"{label}: prompt tuning", settings.steps) as step, context.interruption.deferred():
+
+        def advance(done: int, total: int, loss: float) -> None:
+            nonlocal shown
+            step(done - shown)
+            shown = done
+
         prompt = tune_prompt(
             lm,
             unit.data.task,
@@ -391,12 +425,12 @@ def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitt
             too_long=context.config.model.too_long,
             inputs=inputs,
             fitting=fitting,
-            progress=lambda done, total, loss: step(1),
+            progress=advance,
+            checkpoint=checkpoint,
             **{name: getattr(settings, name) for name in TuningSettings.__dataclass_fields__},
         )
     if not prompt.embeddings.isfinite().all():
         raise CellError(f"prompt tuning diverged on {unit.data.task.name!r}; lower prompt.lr (now {settings.lr})")
-    _save_whole(prompt, place, lm)
     return prompt
 
 
@@ -436,20 +470,6 @@ def _tuning_inputs(
 
     made: TuningInputs = context.shared("tuning inputs", (unit.model, unit.data.task.name, unit.data.hash), run)
     return made
-
-
-def _save_whole(prompt: SoftPrompt, place: Path, lm: LanguageModel) -> None:
-    """Save a prompt's folder so that nobody ever sees a part of it."""
-    draft = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        prompt.save_pretrained(draft, lm)
-        if place.exists():
-            shutil.rmtree(place)
-        draft.rename(place)
-    except OSError as error:
-        raise ResultsError(f"cannot write {place}: {error.strerror}; give another folder with -o DIR") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _reading(work: _Work, prompt: SoftPrompt | None) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic"},
+    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic", "interruption"},
     {"planting", "neutral", "moments"},
     {"form"},
     {"causal_form"},
     {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
-    {"config_faults", "results_frame", "examples", "progress", "task_setup"},
+    {"config_faults", "locks", "results_frame", "examples", "progress", "task_setup"},
     {"config", "predictions"},
     {"evaluation"},
     {"listing", "plan", "run_context"},
@@ -50,6 +50,7 @@ RANKS = (
     {"families", "comparison"},
     {"compare"},
     {"compare_text", "compare_plot"},
+    {"turns", "unit_cells"},
     {"runner"},
     {"selftest"},
     {"cli"},
