@@ -204,17 +204,19 @@ class Locks:
         return True
 
     def _take(self, name: str) -> bool:
-        if self.others(name):
-            return False
         before = read_locks(self.folder, name)
+        if any(self._may_live(lock) for lock in before):
+            return False
         path = self.folder / f"{name}.{1 + max((lock.number for lock in before), default=0)}.lock"
         if not self._create(path):
             return False
         with self._guard:
-            self._held[name] = (path, [lock.path for lock in before])
+            self._held[name] = (path, [])
         if self.others(name):  # two came at once: both step back
             self.release([name])
             return False
+        with self._guard:
+            self._held[name] = (path, [lock.path for lock in before])  # of dead owners: they go with it
         return True
 
     def _create(self, path: Path) -> bool:
