@@ -8,6 +8,7 @@ is written never changes a number.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,11 +55,12 @@ class TuningCheckpoint:
         path: Path,
         made_for: str,
         *,
-        every: float = EVERY,
+        every: float | None = None,
         stop: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path, self.made_for, self.every = path, made_for, every
+        self.path, self.made_for = path, made_for
+        self.every = EVERY if every is None else every
         self._stop, self._clock = stop, clock
         self._written = clock()
 
@@ -80,8 +82,10 @@ class TuningCheckpoint:
             raise KeyboardInterrupt
 
     def remove(self) -> None:
-        """Remove the file: the prompt is saved."""
+        """Remove the file, and its folder with the last: the prompt is saved."""
         self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or not empty: other tunings stand there
+            self.path.parent.rmdir()
 
 
 def _bytes(state: TuningState, made_for: str) -> bytes:

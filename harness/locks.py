@@ -166,9 +166,12 @@ class Locks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release(list(self._held))
+        for lock in read_locks(self.folder):
+            if lock.alive is False and self.take([lock.name]):  # of a killed runner, whose cell is finished by now
+                self.release([lock.name])
         self._stop.set()
         self._thread.join()
-        self.release(list(self._held))
         with contextlib.suppress(OSError):  # not empty: others work here
             self.folder.rmdir()
 

@@ -10,6 +10,7 @@ is continued by the same command.
 from __future__ import annotations
 
 import importlib
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ def run_config(
                 _run_model(context, [unit for unit in units if unit.model == model])
             table, problems = _compile(context)
     except KeyboardInterrupt as stopped:
-        raise Interrupted(_standing(context, units), getattr(stopped, "signum", 2)) from stopped
+        raise Interrupted(_standing(context, units), context.interruption.signum or signal.SIGINT) from stopped
     tried = [folder.read_cell(key) for key in open_cells]
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
     keys = [cell.key for unit in units for cell in unit.cells]

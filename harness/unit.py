@@ -375,16 +375,21 @@ def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitt
     key = str(unit.prompt_key)
     place = context.folder.prompts / key
     prompt = _saved_prompt(context, place)
-    if prompt is not None:
-        return prompt
-    with context.locks.held(f"prompt-{key}", waiting=lambda who: context.say_waiting(f"the prompt of {label}", who)):
-        prompt = _saved_prompt(context, place)
-        if prompt is None:
-            prompt = _tuned(context, unit, lm, label, fitting)
-            with context.interruption.deferred(), whole_folder(place) as draft:
-                prompt.save_pretrained(draft, lm)
-        (context.folder.checkpoints / f"{key}.safetensors").unlink(missing_ok=True)
+    if prompt is None:
+        what = f"the prompt of {label}"
+        with context.locks.held(f"prompt-{key}", waiting=lambda who: context.say_waiting(what, who)):
+            prompt = _saved_prompt(context, place)
+            if prompt is None:
+                prompt = _tuned(context, unit, lm, label, fitting)
+                with context.interruption.deferred(), whole_folder(place) as draft:
+                    prompt.save_pretrained(draft, lm)
+    _checkpoint_of(context, key).remove()
     return prompt
+
+
+def _checkpoint_of(context: RunContext, key: str) -> TuningCheckpoint:
+    path = context.folder.checkpoints / f"{key}.safetensors"
+    return TuningCheckpoint(path, key, stop=lambda: context.interruption.pending)
 
 
 def _saved_prompt(context: RunContext, place: Path) -> SoftPrompt | None:
@@ -401,9 +406,6 @@ def _tuned(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitti
     """Tune the prompt of this unit, from its checkpoint where a run was broken off."""
     settings = context.config.prompt
     inputs = _tuning_inputs(context, unit, lm, label, fitting) if settings.placement == "append" else None
-    key = str(unit.prompt_key)
-    path = context.folder.checkpoints / f"{key}.safetensors"
-    checkpoint = TuningCheckpoint(path, key, stop=lambda: context.interruption.pending)
     shown = 0
     with context.display.work(f"{label}: prompt tuning", settings.steps) as step, context.interruption.deferred():
 
@@ -426,7 +428,7 @@ def _tuned(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitti
             inputs=inputs,
             fitting=fitting,
             progress=advance,
-            checkpoint=checkpoint,
+            checkpoint=_checkpoint_of(context, str(unit.prompt_key)),
             **{name: getattr(settings, name) for name in TuningSettings.__dataclass_fields__},
         )
     if not prompt.embeddings.isfinite().all():

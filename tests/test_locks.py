@@ -84,6 +84,13 @@ def test_a_killed_owner_is_seen_at_once(tmp_path: Path) -> None:
         end(child)
 
 
+def test_what_a_killed_runner_left_goes_at_the_end(tmp_path: Path) -> None:
+    end(holder(tmp_path / "locks", "a", "b"))
+    with Locks(tmp_path / "locks"):
+        assert len(read_locks(tmp_path / "locks")) == 2
+    assert not (tmp_path / "locks").exists()
+
+
 def test_a_process_that_got_the_number_of_a_dead_one_is_another(tmp_path: Path) -> None:
     me = this_process()
     assert is_alive(me) and is_alive(replace(me, begun=""))

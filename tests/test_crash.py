@@ -1,0 +1,72 @@
+"""kill -9 at seeded moments, and two runners at once: nothing finished is lost or done twice, and the end is the same bytes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("crash_trials.py")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked and killed")
+
+
+def trials(scenario: str, folder: Path, model: Path, n: int, seed: int = 0) -> dict[str, Any]:
+    command = [sys.executable, str(SCRIPT), str(folder), str(model), scenario, str(seed), str(n)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_a_run_that_is_killed_at_any_moment_loses_nothing(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    found = trials("kills", tmp_path, model_folder("qwen2"), 20)
+    whole, rows = found["whole"], found["trials"]
+    assert len(whole["finished"]) == 4 and whole["steps"] == 24 and whole["left"] == []
+    kinds = {name.split("/")[0] for name in whole["contents"]}
+    assert {"cells", "prompts", "passes", "cards", "across", "board.md"} <= kinds
+    for row in rows:
+        about = row["moment"]
+        assert row["resumed"] == 0, about
+        assert row["rewritten"] == [], about  # a finished cell is never written again
+        assert row["finished_twice"] == [], about
+        assert row["contents"] == whole["contents"], about  # cells, prompts, passes, cards, tables: the same bytes
+        assert row["left"] == [], about
+        assert row["steps"] <= whole["steps"] + 1, about  # with a checkpoint after each step, one step is lost at most
+    assert sum(row["killed"] == -9 for row in rows) >= 15
+    assert {row["finished_before"] for row in rows} >= {0, 4}  # from before the first cell to after the last
+    assert any(0 < row["steps_before"] < 24 for row in rows)  # and inside tuning
+
+
+def test_two_runners_share_a_folder_without_doing_a_cell_twice(
+    model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    found = trials("together", tmp_path, model_folder("qwen2"), 6)
+    whole, rows = found["whole"], found["trials"]
+    for row in rows:
+        assert row["codes"][1] == 0 and row["codes"][0] in ((0, -9) if row["killed"] else (0,))
+        assert row["finished_twice"] == []
+        assert row["contents"] == whole["contents"] and row["left"] == []
+        assert row["steps"] <= whole["steps"] + row["killed"]
+    assert any(row["runners"] == 2 for row in rows)  # they did share the work
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_says_how_to_go_on(
+    signum: int, model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = model_folder("qwen2")
+    found = trials("stopped", tmp_path, model, 0, int(signum))
+    assert found["code"] == 128 + signum
+    (key,) = found["checkpoints"]
+    place = tmp_path / "my runs"
+    assert found["said"].splitlines()[-2:] == [
+        f"skillneurons: interrupted; 0 of 1 cells are finished and saved; the tuning of {key} goes on from its checkpoint",
+        f"skillneurons: continue with: skillneurons run '{place}/crash.yaml' -m {model} -p '{place}/crash_plugin.py' "
+        f"-o '{place}/runs' --device cpu",
+    ]
+    assert found["left"] == ["cells", "checkpoints", "passes", "prompts"]
