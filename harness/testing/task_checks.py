@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
-from typing import Any
 
 from skillneurons.errors import DataError, SkillNeuronsError
 from skillneurons.testing.checks import NotApplicable, check, said
 from skillneurons.testing.task_case import MOST, STRANGE, TaskCase, grades, hash_of, loading_error
-from skillneurons.types import SPLITS, Example, Split
+from skillneurons.types import SPLITS, Example
 
 FEW = 7
 SURE = 3.0  # standard errors
@@ -38,8 +37,8 @@ def options(case: TaskCase) -> str | None:
     for mine, theirs in zip(case.load("train", FEW), case.load("train", FEW, **task.options), strict=False):
         if hash_of(mine) != hash_of(theirs):
             return (
-                f"{case.subject}: load gives {theirs.id!r} with the declared defaults and {mine.id!r} without options, "
-                "or other content; declare the defaults that load has"
+                f"{case.subject}: load gives another example with the declared defaults ({theirs.prompt!r}) than without "
+                f"options ({mine.prompt!r}); declare the defaults that load has"
             )
     return None
 
@@ -99,7 +98,7 @@ def same_seed(case: TaskCase) -> str | None:
     where = first_difference(first, again)
     if where:
         return f"{case.subject}: {where} differs when it is loaded again; {remedy}"
-    where = first_difference(first, _examples_of(case.context.fresh["values"].get(f"task {case.name}", {})))
+    where = first_difference(first, _examples_of(case.context.fresh_values(f"task {case.name}")))
     return (
         f"{case.subject}: {where} differs in a fresh process with another PYTHONHASHSEED; {remedy}" if where else None
     )
@@ -224,7 +223,7 @@ def graded(case: TaskCase) -> str | None:
             if repr(found) != repr(again):
                 return f"{where}: grade gives {found} and then {again}; the same text must get the same numbers"
     first = _grades_of(case.fingerprint())
-    where = first_difference(first, _grades_of(case.context.fresh["values"].get(f"task {case.name}", {})))
+    where = first_difference(first, _grades_of(case.context.fresh_values(f"task {case.name}")))
     return f"{case.subject}: {where} differs in a fresh process; grade must depend on the text alone" if where else None
 
 
