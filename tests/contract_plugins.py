@@ -174,6 +174,7 @@ BROKEN = {
     "chance": {"load": load, "chance": 0.25},
     "chance-place": {"load": first_choice, "chance": 0.5},
     "can-be-passed": graded(0.0, 0.0),
+    "can-be-passed-text": graded(0.5, 0.0) | {"kind": "generation"},
     "can-be-failed": graded(1.0, 1.0),
     "grades": graded(2.0, 0.0),
     "labels": {"load": changed(labels={"even": 1.0, "never": float("nan")}), "label_columns": ("even", "never")},
