@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from contract_plugins import BROKEN, BROKEN_PLUGINS, GOOD
 from skillneurons.errors import PluginError, UnknownNameError
 from skillneurons.plugin_loading import BUILTINS
 from skillneurons.testing import Finding, check_plugin, known_checks
-from skillneurons.testing.checks import Check, NotApplicable
+from skillneurons.testing.checks import KINDS, Check, NotApplicable
 from skillneurons.testing.text_checks import fault_of, token_fault
 
 EXPECTED = {  # by subject: the one check that fails, and what it says
@@ -243,6 +244,16 @@ def test_a_good_plugin_of_ten_lines_passes(kind: str, tmp_path: Path) -> None:
     findings = check_plugin(str(file))
     assert [one for one in findings if one.status == "failed"] == []
     assert {one.check for one in findings if one.subject.startswith(f"{kind} ")} == {c.name for c in known_checks(kind)}  # type: ignore[arg-type]
+
+
+def test_the_plugins_of_contributing_md_pass(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "@sn.hookimpl" in block]
+    for number, block in enumerate(blocks):
+        (tmp_path / f"plugin_{number}.py").write_text(block, encoding="utf-8")
+    findings = check_plugin(str(tmp_path))
+    assert [one for one in findings if one.status == "failed"] == []
+    assert {one.subject.split()[0] for one in findings} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", [name.rpartition(".")[2] for name in BUILTINS])
