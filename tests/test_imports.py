@@ -19,7 +19,7 @@ RANKS = (
     {"causal_form"},
     {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
-    {"config_faults", "locks", "results_frame", "examples", "progress", "task_setup"},
+    {"config_faults", "locks", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"config", "predictions"},
     {"evaluation"},
     {"listing", "plan", "run_context"},
@@ -52,6 +52,7 @@ RANKS = (
     {"compare_text", "compare_plot"},
     {"turns", "unit_cells"},
     {"runner"},
+    {"testing"},
     {"selftest"},
     {"cli"},
     {"__main__"},
@@ -115,10 +116,17 @@ def test_the_harness_imports_downwards(path: Path) -> None:
     assert upward(path.stem, path.read_text()) == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "harness" / "testing").glob("*.py")), ids=lambda path: path.stem)
+def test_the_contract_kit_imports_downwards(path: Path) -> None:
+    assert upward("testing", path.read_text()) == []
+
+
 def test_the_check_catches_an_import_upwards() -> None:
     assert upward("errors", "from skillneurons.runner import run") == ["skillneurons.runner"]
     assert upward("runner", "import skillneurons.tasks.hans") == ["skillneurons.tasks.hans"]
     assert upward("errors", "from skillneurons import registry") == ["skillneurons.registry"]
+    assert upward("testing", "from skillneurons.cli import main") == ["skillneurons.cli"]
+    assert upward("runner", "import skillneurons.testing.checks") == ["skillneurons.testing.checks"]
 
 
 def cycle(sources: Mapping[str, str]) -> list[str]:
