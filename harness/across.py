@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.ablation import compare, sets_of
-from skillneurons.across_file import SCHEMA_VERSION, read_across
+from skillneurons.across_file import SCHEMA_VERSION
 from skillneurons.causal import TABLE_K, spread
 from skillneurons.changes import Change
 from skillneurons.effects import first_failure
@@ -33,7 +32,7 @@ from skillneurons.inputs import encode_examples
 from skillneurons.interaction import joint_ablation, overlaps
 from skillneurons.pass_scores import discovery_scores
 from skillneurons.prompt import SoftPrompt
-from skillneurons.results import Result, content_key, write_json_atomic
+from skillneurons.results import Result, write_json_atomic
 from skillneurons.statistics import ranking
 from skillneurons.testbed import Testbed, testbed
 
@@ -96,23 +95,6 @@ def unfinished_cells(context: RunContext, unit: Unit) -> list[str]:
         and cell.status == "ok"
         and ((cell.causal or {}).get("pending") or "error" in (cell.causal or {}))
     ]
-
-
-def across_key(context: RunContext, sides: Sequence[Side]) -> str:
-    """Return the key of what is measured on these cells."""
-    config = context.config
-    payload = {
-        "schema_version": SCHEMA_VERSION,
-        "cells": sorted(cell.key for side in sides for cell in side.cells),
-        "causal": config.causal.model_dump(mode="json"),
-    }
-    return content_key("across", f"s{sides[0].unit.seed}", payload=payload)
-
-
-def is_measured(path: Path) -> bool:
-    """Return whether a file says all there is to say: it can be read, and nothing in it broke off."""
-    found, _ = read_across(path)
-    return found is not None and not found.get("errors")
 
 
 def measure_across(

@@ -8,7 +8,7 @@ change a number by float rounding at most.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from skillneurons.examples import data_hash, load_splits
 from skillneurons.model_source import resolve_model
 from skillneurons.neutral import neutral_hash
 from skillneurons.registry import Registry
-from skillneurons.results import Result, ResultsFolder, content_key
+from skillneurons.results import ResultsFolder, canonical_json, content_key, is_finished
 from skillneurons.task_setup import set_up
 from skillneurons.types import SPLITS, Example, Metric, Split, Task
 
@@ -121,8 +121,13 @@ def load_task_data(config: Config, registry: Registry, name: str, options: Mappi
     return TaskData(ready.task, options, source_hash, splits, data_hash(splits), ready.grader, ready.tuned_on)
 
 
-def plan(config: Config, registry: Registry, folder: ResultsFolder) -> list[Unit]:
-    """Return the units of a run in order, each with its cells and which of them are finished."""
+def plan(
+    config: Config, registry: Registry, folder: ResultsFolder, finished: Container[str] = frozenset()
+) -> list[Unit]:
+    """Return the units of a run in order, each with its cells and which of them are finished.
+
+    ``finished`` are keys known to be so; the other cells are read.
+    """
     check_settings(config)
     settings = settings_of(config)
     metrics = [registry.metric(name) for name in config.metrics]
@@ -132,7 +137,9 @@ def plan(config: Config, registry: Registry, folder: ResultsFolder) -> list[Unit
     for model, revision in sources.items():
         for task_data in data.values():
             for seed in config.seeds:
-                units.append(_unit(config, registry, folder, settings, metrics, model, revision, task_data, seed))
+                units.append(
+                    _unit(config, registry, folder, finished, settings, metrics, model, revision, task_data, seed)
+                )
     if not any(unit.cells for unit in units):
         raise UserError(
             f"nothing to run: none of the metrics {', '.join(config.metrics)} has a column for {', '.join(config.tasks)}"
@@ -144,6 +151,7 @@ def _unit(
     config: Config,
     registry: Registry,
     folder: ResultsFolder,
+    finished: Container[str],
     settings: Mapping[str, Any],
     metrics: Sequence[Metric],
     model: str,
@@ -176,34 +184,24 @@ def _unit(
     if config.causal.enabled:
         text = neutral_hash(config.causal.neutral_text)
         content_of_figures["causal_tests"] = {"version": CAUSAL_VERSION, "neutral_text": text}
+    shared = {**content, **settings, **content_of_figures, "model": content["model"]}
+    known = {name: canonical_json(part) for name, part in shared.items()}
     cells = []
     for metric in metrics:
         columns = metric.columns_for(data.task)
         if not columns:
             continue
         source_hash = registry.source_hash("metric", metric.name)
-        payload = {
-            **content,
-            **settings,
-            **content_of_figures,
-            "model": content["model"],
-            "metric": {
-                "name": metric.name,
-                "version": metric.version,
-                "source_hash": source_hash,
-                "columns": list(columns),
-            },
+        about = {
+            "name": metric.name,
+            "version": metric.version,
+            "source_hash": source_hash,
+            "columns": list(columns),
         }
-        key = content_key(data.task.name, metric.name, f"s{seed}", payload=payload)
-        found = folder.read_cell(key)
-        cells.append(PlannedCell(key, metric, columns, source_hash, is_done(found)))
+        key = content_key(data.task.name, metric.name, f"s{seed}", payload={"metric": about}, known=known)
+        done = key in finished or is_finished(folder.read_cell(key))
+        cells.append(PlannedCell(key, metric, columns, source_hash, done))
     return Unit(model, revision, data, seed, prompt_key, tuple(cells), support)
-
-
-def is_done(cell: Result | None) -> bool:
-    """Return whether a cell is finished: measured, and its causal part neither broken off nor failed."""
-    causal = (cell.causal or {}) if cell is not None else {}
-    return cell is not None and cell.status == "ok" and "error" not in causal and not causal.get("pending")
 
 
 def nuisances_of(config: Config, registry: Registry, task: Task) -> tuple[str, ...]:

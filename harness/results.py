@@ -66,12 +66,15 @@ def canonical_json(value: object) -> str:
     return json.dumps(_plain(value, "value"), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def content_key(*slugs: str, payload: Mapping[str, Any]) -> str:
+def content_key(*slugs: str, payload: Mapping[str, Any], known: Mapping[str, str] | None = None) -> str:
     """Return a key that changes with anything in ``payload``, however its mappings are ordered.
 
-    ``slugs`` only make the key readable: lower-case, ``[a-z0-9_]``, at most 24 characters each.
+    ``slugs`` only make the key readable: lower-case, ``[a-z0-9_]``, at most 24 characters each. ``known`` are parts of the payload
+    whose ``canonical_json`` is there already: of ten thousand keys most parts are the same.
     """
-    digest = hashlib.sha256(canonical_json(payload).encode()).hexdigest()[:16]
+    parts = {name: canonical_json(value) for name, value in payload.items()} | dict(known or {})
+    text = ",".join(f"{canonical_json(name)}:{parts[name]}" for name in sorted(parts))
+    digest = hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:16]
     readable = [re.sub(r"[^a-z0-9_]+", "_", slug.lower())[:_SLUG_LENGTH] or "_" for slug in slugs]
     return "-".join([*readable, digest])
 
@@ -116,6 +119,12 @@ class Result:
     scores: Sequence[Mapping[str, Any]] = field(default_factory=list)
     truncated: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do: measured, and its causal part neither broken off nor failed."""
+        causal = self.causal or {}
+        return self.status == "ok" and "error" not in causal and not causal.get("pending")
+
     def __repr__(self) -> str:
         return f"<Result {self.key}: {self._about()}; {len(self.columns)} columns>"
 
@@ -159,6 +168,11 @@ class Result:
 def _names() -> tuple[tuple[str, str], ...]:
     """Return each field of a result with its name in the file."""
     return tuple((one.name, one.name.rstrip("_")) for one in fields(Result))
+
+
+def is_finished(cell: Result | None) -> bool:
+    """Return whether there is a cell, and nothing left to do for it."""
+    return cell is not None and cell.finished
 
 
 @dataclass(frozen=True, slots=True)

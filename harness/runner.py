@@ -16,18 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skillneurons.across_state import across_key, is_measured
 from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
 from skillneurons.errors import ModelError, SkillNeuronsError, StorageError
 from skillneurons.interruption import Interrupted, Interruption
 from skillneurons.locks import Locks
-from skillneurons.plan import Unit, is_done, plan
+from skillneurons.plan import Unit, plan
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
-from skillneurons.results import Result, ResultsFolder
+from skillneurons.results import Result, ResultsFolder, is_finished
 from skillneurons.run_context import RunContext
 from skillneurons.turns import run_in_turns
 from skillneurons.unit_cells import run_unit
+
+BOARD_INDEX = ".board-index.parquet"  # what the leaderboard remembers of the files it has read
+MANY = 500  # cells of a run; fewer are read again in no time
 
 if TYPE_CHECKING:
     from skillneurons.model import LanguageModel
@@ -70,11 +74,13 @@ def run_config(
     Interrupted where it is stopped by a signal, StorageError where nothing can be written: what is finished is saved.
     """
     folder = ResultsFolder(Path(config.output))
-    units = plan(config, registry, folder)
+    index = _board_module("index").Index(folder.root / BOARD_INDEX)
+    units = plan(config, registry, folder, _board_module("found_cells").finished_keys(folder.root, index))
     if dry_run:
         return RunOutcome(folder, table=describe(units))
     _refuse_hopeless(units)
     folder.prepare()
+    keys = [cell.key for unit in units for cell in unit.cells]
     open_cells = [cell.key for unit in units for cell in unit.pending]
     display = Progress(len(open_cells), enabled=progress)
     context = RunContext(
@@ -91,19 +97,18 @@ def run_config(
         with context.interruption, context.display, context.locks:
             for model in dict.fromkeys(unit.model for unit in units):
                 _run_model(context, [unit for unit in units if unit.model == model])
-            table, problems = _compile(context)
+            table, problems = _compile(context, index, len(keys))
     except KeyboardInterrupt as stopped:
         raise Interrupted(_standing(context, units), context.interruption.signum or signal.SIGINT) from stopped
     tried = [folder.read_cell(key) for key in open_cells]
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
-    keys = [cell.key for unit in units for cell in unit.cells]
     return RunOutcome(folder, keys, failed, table, problems, [*problems, *context.notes])
 
 
 def _standing(context: RunContext, units: Sequence[Unit]) -> str:
     """Return how far a run that was stopped had come."""
     cells = [cell for unit in units for cell in unit.cells]
-    finished = sum(cell.done or is_done(context.folder.read_cell(cell.key)) for cell in cells)
+    finished = sum(cell.done or is_finished(context.folder.read_cell(cell.key)) for cell in cells)
     tunings = sorted(path.stem for path in context.folder.checkpoints.glob("*.safetensors"))
     kept = f"; the tuning of {', '.join(tunings)} goes on from its checkpoint" if tunings else ""
     return f"{finished} of {len(cells)} cells are finished and saved{kept}"
@@ -148,10 +153,13 @@ def _run_model(context: RunContext, units: Sequence[Unit]) -> None:
 
 def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | None) -> None:
     """Measure what concerns several tasks of a model, seed by seed, where that was not done for these cells."""
-    from skillneurons.across import across_key, is_measured, measure_across, sides_of, unfinished_cells
-
     for seed in dict.fromkeys(unit.seed for unit in units):
         own = [unit for unit in units if unit.seed == seed]
+        keys = [cell.key for unit in own for cell in unit.cells]
+        if is_measured(context.folder.across / f"{across_key(context.config, seed, keys)}.json"):
+            continue
+        from skillneurons.across import measure_across, sides_of, unfinished_cells
+
         open_cells = [key for unit in own for key in unfinished_cells(context, unit)]
         if open_cells:
             context.notes.append(
@@ -165,7 +173,7 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
                 told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
                 context.notes.append(f"across tasks, seed {seed}: not measured, it needs two tasks ({told})")
             continue
-        key = across_key(context, sides)
+        key = across_key(context.config, seed, (cell.key for side in sides for cell in side.cells))
         if is_measured(context.folder.across / f"{key}.json"):
             continue
         make_folder(context.folder.across)
@@ -195,11 +203,18 @@ def _loaded(context: RunContext, model: str) -> LanguageModel:
     return lm
 
 
-def _compile(context: RunContext) -> tuple[str, list[str]]:
+def _board_module(name: str) -> Any:
+    """Return a module of the leaderboard, which is read by those who read results; the harness knows it by name only."""
+    return importlib.import_module(f"skillneurons.leaderboard.{name}")
+
+
+def _compile(context: RunContext, index: Any, n_cells: int) -> tuple[str, list[str]]:
     """Write the table of the whole folder, one runner at a time; return it as text, and what is wrong in the folder."""
-    boards = importlib.import_module("skillneurons.leaderboard.board")
+    boards = _board_module("board")
     with context.locks.held("board", waiting=lambda who: context.say_waiting("the table", who)):
-        board = boards.build_board([context.folder.root])
+        board = boards.build_board([context.folder.root], index)
         paths = boards.write_board(board, context.folder.root)
+        if n_cells >= MANY:
+            index.save()
     context.notes.append("written: " + ", ".join(str(path) for path in paths))
     return str(boards.board_text(board)), list(board.problems)

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from skillneurons.plan import PlannedCell, Unit, is_done
+from skillneurons.plan import PlannedCell, Unit
+from skillneurons.results import is_finished
 from skillneurons.run_context import RunContext
 
 POLL = 0.3  # seconds between two looks at what others have in hand
@@ -61,4 +62,4 @@ def _done_by_another(context: RunContext, cell: PlannedCell) -> bool:
         return False  # as it was when this run was planned
     found = context.folder.read_cell(cell.key)
     tried = found is not None and (found.status == "failed" or "error" in (found.causal or {}))
-    return is_done(found) or tried
+    return is_finished(found) or tried

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from skillneurons.errors import StorageError
 from skillneurons.finished_cell import failed_cell, ok_cell, run_record
-from skillneurons.plan import PlannedCell, Unit, is_done
-from skillneurons.results import Result
+from skillneurons.plan import PlannedCell, Unit
+from skillneurons.results import Result, is_finished
 from skillneurons.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _finish(
     took = (measured.seconds, measured.batches) if measured else ()
     record = run_record(started, context.config, lm, problem, *took)
     with context.interruption.deferred():
-        if context.locks.holds(result.key) or not is_done(context.folder.read_cell(result.key)):
+        if context.locks.holds(result.key) or not is_finished(context.folder.read_cell(result.key)):
             context.folder.write_cell(result, record)
         else:
             context.notes.append(f"{result.key}: another runner took it over and finished it")

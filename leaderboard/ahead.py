@@ -29,6 +29,7 @@ from skillneurons.leaderboard.entries import (
     standings_digest,
     standings_entry,
 )
+from skillneurons.leaderboard.found_cells import about
 from skillneurons.leaderboard.index import Index
 from skillneurons.leaderboard.models import Identity, identity, labels_of
 from skillneurons.leaderboard.sources import CellFile, LocalFolder, Source
@@ -133,7 +134,7 @@ def _cells(group: Iterable[Found], found: Ahead) -> Iterator[tuple[str, BoardCel
             found.known.append((file.place, file.stamp, [loaded.reason]))
         else:
             cell = board_cell(loaded)
-            found.known.append((file.place, file.stamp, [loaded.key, digest, bundle_name(cell)]))
+            found.known.append((file.place, file.stamp, about(cell, digest)))
             yield digest, cell
 
 

@@ -13,9 +13,10 @@ from skillneurons.leaderboard.bundles import bundle_name
 from skillneurons.leaderboard.cells import BoardCell, board_cell
 from skillneurons.leaderboard.index import Index
 from skillneurons.leaderboard.settings import plain_json
-from skillneurons.leaderboard.sources import CellFile, Source
+from skillneurons.leaderboard.sources import CellFile, LocalFolder, Source
 from skillneurons.results import DamagedCell, Result, parse_cell
 
+FINISHED = "finished"
 FEW = 3  # problems that are named where nothing else is there to show
 
 
@@ -88,9 +89,23 @@ def _entry(source: Source, file: CellFile, index: Index) -> tuple[CellEntry | No
             return None, f"it cannot be read ({error.strerror or error})"
         digest = hashlib.sha256(data).hexdigest()
         loaded = parse_cell(Path(file.name), data)
-        known = [loaded.reason] if isinstance(loaded, DamagedCell) else [loaded.key, digest, bundle_name(loaded)]
+        known = [loaded.reason] if isinstance(loaded, DamagedCell) else about(loaded, digest)
         index.remember(file.place, file.stamp, known)
-    return (None, known[0]) if len(known) == 1 else (CellEntry(source, file, *known), "")
+    return (None, known[0]) if len(known) == 1 else (CellEntry(source, file, *known[:3]), "")
+
+
+def about(cell: Result, digest: str) -> list[str]:
+    """Return what the index remembers of a file that holds this cell: key, hash, bundle, and whether it is finished."""
+    return [cell.key, digest, bundle_name(cell), FINISHED if cell.finished else "open"]
+
+
+def finished_keys(root: Path, index: Index) -> frozenset[str]:
+    """Return the keys of finished cells under a folder whose files have not changed since the index saw them; none is read."""
+    if not (root / "cells").is_dir():
+        return frozenset()
+    files = LocalFolder(root).files("cells")
+    known = [index.known(file.place, file.stamp) for file in files]
+    return frozenset(one[0] for one in known if one is not None and one[3:] == [FINISHED])
 
 
 def _refuse_other_content(one: CellEntry, other: CellEntry) -> None:

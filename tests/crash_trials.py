@@ -183,7 +183,6 @@ def contents(folder: Path) -> dict[str, str]:
 
 def finished(folder: Path) -> dict[str, tuple[int, int]]:
     """Return the stamp of every finished cell; raise where a file under a cell's name is no whole cell."""
-    from skillneurons.plan import is_done
     from skillneurons.results import DamagedCell, ResultsFolder
 
     here = ResultsFolder(folder)
@@ -191,7 +190,7 @@ def finished(folder: Path) -> dict[str, tuple[int, int]]:
     for path, cell in here.iter_cells():
         assert not isinstance(cell, DamagedCell), f"{path}: {cell.reason}"
         stamp = here.stamp(cell.key)
-        if is_done(cell) and stamp is not None:
+        if cell.finished and stamp is not None:
             found[cell.key] = stamp
     return found
 

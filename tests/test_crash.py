@@ -70,3 +70,25 @@ def test_a_run_that_is_asked_to_stop_says_how_to_go_on(
         f"-o '{place}/runs' --device cpu",
     ]
     assert found["left"] == ["cells", "checkpoints", "passes", "prompts"]
+
+
+def test_a_run_that_finds_everything_finished_loads_no_model_library(
+    model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    import os
+
+    from crash_trials import CONFIG, PLUGIN
+
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    (tmp_path / "crash.yaml").write_text(CONFIG)
+    arguments = ["run", str(tmp_path / "crash.yaml"), "-m", str(model_folder("qwen2"))]
+    arguments += ["-p", str(tmp_path / "plugin.py"), "-o", str(tmp_path / "runs")]
+    script = f"import sys; from skillneurons.cli import main; code = main({arguments!r}); print('torch' in sys.modules, code)"
+    environment = {**os.environ, "CRASH_LOG": str(tmp_path / "log")}
+    said = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+        )
+        said.append(done.stdout.splitlines()[-1])
+    assert said == ["True 0", "False 0"]  # the first run measures, also across tasks; the second has nothing to do

@@ -22,7 +22,7 @@ RANKS = (
     {"config_faults", "locks", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"config", "predictions"},
     {"evaluation"},
-    {"listing", "plan", "run_context"},
+    {"across_state", "listing", "plan", "run_context"},
     {"feed_forward", "micro_batches"},
     {"model"},
     {"exchange", "spool", "partial"},
