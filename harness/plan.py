@@ -100,16 +100,6 @@ def split_sizes(config: Config) -> dict[Split, int]:
     return {split: min(size, config.limit or size) for split, size in sizes.items()}
 
 
-def check_settings(config: Config) -> None:
-    """Refuse settings that cannot go together."""
-    position = config.attribution.position
-    if config.prompt.placement == "prepend" and position != "input_last":
-        raise UserError(
-            f"attribution.position {position!r} reads at prompt tokens, which needs prompt.placement: append; a prompt "
-            "placed before the input never sees it, so its activations are the same for every example"
-        )
-
-
 def load_task_data(config: Config, registry: Registry, name: str, options: Mapping[str, Any]) -> TaskData:
     """Load a task's splits; an error of its data comes back inside, so that other tasks go on."""
     source_hash = registry.source_hash("task", name)
@@ -123,7 +113,6 @@ def load_task_data(config: Config, registry: Registry, name: str, options: Mappi
 
 def plan(config: Config, registry: Registry, folder: ResultsFolder) -> list[Unit]:
     """Return the units of a run in order, each with its cells and which of them are finished."""
-    check_settings(config)
     settings = settings_of(config)
     metrics = [registry.metric(name) for name in config.metrics]
     sources = {name: resolve_model(name, config.model.revision)[1] for name in config.models}

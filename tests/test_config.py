@@ -66,7 +66,7 @@ def test_a_tag_never_builds_an_object(tmp_path: Path) -> None:
 
 def test_a_list_is_no_config(tmp_path: Path) -> None:
     path = write(tmp_path, "- hans\n")
-    assert faults(path) == [f"{path}:1: a config is a mapping of settings, got list"]
+    assert faults(path) == [f"{path}:1: a config is a mapping of settings (tasks: [hans]), got ['hans']"]
 
 
 def test_a_missing_file() -> None:
@@ -86,7 +86,7 @@ def test_set_and_lists_win_over_the_file(tmp_path: Path) -> None:
         ("prompt.stepz=3", "--set prompt.stepz=3: prompt.stepz: unknown setting; did you mean 'steps'?"),
         ("prompt.steps", "--set prompt.steps: write KEY=VALUE, for example prompt.steps=100"),
         ("tasks.hans.path=x", "--set tasks.hans.path=x: task 'hans' is not to run; chosen: skillmix"),
-        ("limit.x=1", "--set limit.x=1: limit: input should be a valid integer, got {'x': 1}"),
+        ("limit.x=1", "--set limit.x=1: limit: input should be a valid integer, got {x: 1}"),
         ("prompt.steps=many", "--set prompt.steps=many: prompt.steps: input should be a valid integer, "),
     ],
 )
@@ -102,12 +102,12 @@ def test_names_on_the_command_line_are_placed_there() -> None:
 
 def test_text_init_needs_a_text() -> None:
     (found,) = faults(None, ["prompt.prompt_tuning_init=TEXT"])
-    assert found.endswith("prompt_tuning_init TEXT needs prompt_tuning_init_text")
+    assert found.endswith("'TEXT' needs a text to begin with in prompt_tuning_init_text")
 
 
 def test_an_entry_twice() -> None:
     (found,) = faults(None, seeds=[1, 1])
-    assert found == "command line: seeds: an entry stands twice; each must be given once"
+    assert found == "command line: seeds.1: 1 stands twice; each must be given once"
 
 
 def test_settings_of_later_capabilities_are_accepted() -> None:
@@ -120,19 +120,19 @@ def test_settings_of_later_capabilities_are_accepted() -> None:
     [
         ("tasks: hans", ":1: tasks: input should be a list of names, or a mapping from names to options, got 'hans'"),
         ("tasks: [1]", ":1: tasks: input should be a list of names, or a mapping from names to options, got [1]"),
-        ("tasks: {1: null}", ":1: tasks.1.[key]: input should be a valid string, got 1"),
+        ("tasks: {1: null}", ":1: tasks.1: a name is text, got 1; quote it"),
         ("tasks: {hans: [1]}", ":1: tasks.hans: input should be a mapping, got [1]"),
-        ("tasks: [hans, hans]", ":1: tasks: an entry stands twice; each must be given once"),
-        ("tasks: [hans]\nmetrics: 3", ":2: metrics: input should be a valid list, got 3"),
+        ("tasks: [hans, hans]", ":1: tasks.1: 'hans' stands twice; each must be given once"),
+        ("tasks: [hans]\nmetrics: 3", ":2: metrics: input should be a valid list, got 3; write [3]"),
         ("tasks: [hans]\nmetrics: [[labels]]", ":2: metrics.0: input should be a valid string, got ['labels']"),
         ("tasks: [hans]\nseeds: []", ":2: seeds: input should have at least 1 of them, got []"),
         (
             f"tasks: [hans]\nseeds: [{2**60}]",
             f":2: seeds.0: input should be less than or equal to {2**53}, got {2**60}",
         ),
-        ("tasks: [hans]\nseeds: [0, true]", ":2: seeds.1: input should be a valid integer, got True"),
+        ("tasks: [hans]\nseeds: [0, true]", ":2: seeds.1: input should be a valid integer, got true"),
         ("tasks: [hans]\nprompt: 3", ":2: prompt: input should be a mapping, got 3"),
-        ("tasks: [hans]\nprompt: {lr: .inf}", ":2: prompt.lr: input should be a finite number, got inf"),
+        ("tasks: [hans]\nprompt: {lr: .inf}", ":2: prompt.lr: input should be a finite number, got .inf"),
         ("tasks: [hans]\ncausal: 3", ":2: causal: input should be a mapping, got 3"),
         ("tasks: [hans]\ndevice: gpu", ":2: device: input should be auto, cpu, cuda or cuda:N, got 'gpu'"),
         ("seeds: [0]", ": tasks: missing; name at least one"),
@@ -167,6 +167,7 @@ def test_an_option_of_a_task_with_dots_in_its_name(tmp_path: Path) -> None:
 
 
 def test_plugins_of_a_file_and_of_an_override(tmp_path: Path) -> None:
-    path = write(tmp_path, "tasks: [hans]\nplugins: [a.py]\n")
-    assert plugins_of(path) == ["a.py"] and plugins_of(path, ["plugins=[b.py, c]"]) == ["b.py", "c"]
+    path = write(tmp_path, f"tasks: [hans]\nplugins: [{tmp_path / 'my.yaml'}, gone.py]\n")
+    assert plugins_of(path) == [path]  # load_config tells that the other one is not there
+    assert plugins_of(path, ["plugins=[gone.py, c]"]) == ["c"]
     assert plugins_of(path, ["plugins=["]) == [] and plugins_of("demo") == []

@@ -13,13 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic"},
+    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic", "yaml_text"},
     {"planting", "neutral", "moments"},
     {"form"},
     {"causal_form"},
-    {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
-    {"registry", "results", "model_source"},
-    {"config_faults", "results_frame", "examples", "progress", "task_setup"},
+    {"splits", "cell_form", "across_file", "config_source", "settings", "plugin_loading", "statistics"},
+    {"registry", "results", "model_source", "config_overrides"},
+    {"config_faults", "config_environment", "config_schema", "results_frame", "examples", "progress", "task_setup"},
     {"config", "predictions"},
     {"evaluation"},
     {"listing", "plan", "run_context"},
