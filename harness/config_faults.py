@@ -219,9 +219,12 @@ def _invalid(item: Mapping[str, Any], location: Sequence[str], places: Mapping[s
     if kind == "doubled":
         index = item["ctx"]["index"]
         return f"{_where([*location, str(index)], places)}: {shown(item['input'][index])} {item['msg']}"
-    where = _where(location[:-1] if location[-1] == "[key]" else location, places)
     if kind == "invalid_key" or location[-1] == "[key]":
-        return f"{where}: a name is text, got {shown(item['input'])}; quote it"
+        section = location[: -2 if location[-1] == "[key]" else -1]
+        place = place_of(".".join([*section, str(item["input"])]), places)
+        key = ".".join([*section, shown(item["input"])])
+        return f"{place}: {key}: a name is text, got {shown(item['input'])}; quote it"
+    where = _where(location, places)
     if kind == "extra_forbidden":
         return f"{where}: unknown setting; {_unknown_setting(location)}"
     if kind == "missing":
@@ -240,7 +243,7 @@ def _rule(item: Mapping[str, Any]) -> str:
     if item["type"] == "too_long":
         return f"input should have at most {item['ctx']['max_length']} of them"
     if item["type"] == "string_pattern_mismatch":
-        pattern = {DEVICE: "auto, cpu, cuda or cuda:N", TEXT: "one line of text that is not blank"}
+        pattern = {DEVICE: "auto, cpu, cuda or cuda:N", TEXT: "one line of text, not blank, without control characters"}
         return f"input should be {pattern[item['ctx']['pattern']]}"
     message: str = item["msg"]
     return f"{message[0].lower()}{message[1:]}"
@@ -250,17 +253,22 @@ def _remedy(item: Mapping[str, Any], location: Sequence[str]) -> str:
     """Return what to write instead, where that can be told."""
     value, kind = item["input"], item["type"]
     scalar = isinstance(value, (str, bool, int, float))
-    if kind == "list_type" and scalar:
-        return f"; write [{shown(value).strip(chr(39))}]"
-    if kind == "string_type" and (scalar or isinstance(value, datetime.date)):
-        return "; quote it"
+    remedy = ""
     if kind == "literal_error":
-        return _meant(value, re.findall(r"'([^']+)'", item["ctx"]["expected"]))
-    if location == ["model"] and isinstance(value, str):
-        return "; did you mean 'models'?"
-    if kind in {"int_type", "float_type"} and isinstance(value, str) and _is_number(value):
-        return "; take the quotes away"
-    return ""
+        remedy = _meant(value, re.findall(r"'([^']+)'", item["ctx"]["expected"]))
+    elif kind == "list_type" and scalar:
+        remedy = f"; write [{shown(value).strip(chr(39))}]"
+    elif kind == "string_type" and (scalar or isinstance(value, datetime.date)):
+        remedy = "; quote it"
+    elif kind == "bool_type":
+        remedy = "; write true or false"
+    elif kind in {"int_type", "float_type"} and isinstance(value, str) and _is_number(value):
+        remedy = "; take the quotes away"
+    elif kind == "int_type" and isinstance(value, float) and value.is_integer():
+        remedy = f"; write {int(value)}"
+    elif location == ["model"] and isinstance(value, str):
+        remedy = "; did you mean 'models'?"
+    return remedy
 
 
 def _is_number(text: str) -> bool:

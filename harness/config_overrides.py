@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import MutableMapping
 from typing import Any
 
 import yaml
 from skillneurons.config_source import read_value, what_is_wrong
+from skillneurons.yaml_text import shown
 
 EXAMPLE = "write KEY=VALUE, for example prompt.steps=100"
 
@@ -26,8 +28,10 @@ def override(values: dict[str, Any], text: str, places: dict[str, str], faults: 
     if parts[0] == "tasks" and len(parts) > 1:
         chosen = named_tasks(values)
         if not isinstance(chosen, dict) or parts[1] not in chosen:
-            names = ", ".join(map(str, chosen)) if isinstance(chosen, (dict, list)) else "none"
-            faults.append(f"{place}: task {parts[1]!r} is not to run; chosen: {names}")
+            names = list(map(str, chosen)) if isinstance(chosen, (dict, list)) else []
+            near = difflib.get_close_matches(parts[1], names, n=1)
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            faults.append(f"{place}: task {parts[1]!r} is not to run; {meant}chosen: {', '.join(names) or 'none'}")
             return
     put(values, parts, value, place, places, faults)
 
@@ -37,7 +41,8 @@ def read(text: str) -> tuple[Any, str]:
     try:
         return read_value(text), ""
     except yaml.YAMLError as error:
-        return None, f"the value is not valid YAML: {what_is_wrong(error, text)[1]}; quote it if it is text"
+        problem = what_is_wrong(error, text)[1]
+        return None, f"the value is not valid YAML: {problem}{'; quote it if it is text' * problem.startswith('expected')}"
 
 
 def named_tasks(values: dict[str, Any]) -> Any:
@@ -63,7 +68,7 @@ def put(
             target[part] = {}
         target = target[part]
         if not isinstance(target, dict):
-            faults.append(f"{place}: {'.'.join(parts[: index + 1])} is not a section, it has no {parts[-1]!r}")
+            faults.append(f"{place}: {'.'.join(parts[: index + 1])}: {shown(target)} is no section, it has no {parts[-1]!r}")
             return
     target[parts[-1]] = value
     for end in range(1, len(parts)):

@@ -84,7 +84,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int], list[str]]:
         value, lines, doubled = _document(text)
     except yaml.YAMLError as error:
         line_of, problem = what_is_wrong(error, text)
-        raise ConfigError(f"{path}:{line_of or 1}: not valid YAML: {problem}") from error
+        place = f"{path}:{line_of}" if line_of else str(path)
+        raise ConfigError(f"{place}: not valid YAML: {problem}") from error
     if value is None:
         return {}, {}, []
     if not isinstance(value, dict):
@@ -103,13 +104,13 @@ def what_is_wrong(error: yaml.YAMLError, text: str) -> tuple[int | None, str]:
         return None, str(error)
     mark, begun = error.problem_mark or error.context_mark, error.context_mark
     problem = " ".join(str(error.problem or error.context).split())
-    if "unexpected end of stream" in problem:
-        mark = begun
+    if "unexpected end of stream" in problem or "could not find expected ':'" in problem:
+        mark = begun  # what is missing is missed far below where it was forgotten
     for sign, words in WORDS.items():
         if sign in problem:
             problem = words.format(problem=problem, context=str(error.context).partition(";")[0])
             break
-    if begun is not None and mark is not None and begun.line != mark.line and "while parsing" in str(error.context):
+    if begun is not None and mark is not None and begun.line != mark.line and "flow" in str(error.context):
         problem += f"; what is open began on line {begun.line + 1}"
     return (mark.line + 1 if mark else None), problem.replace("'<stream end>'", "the end of the file")
 
