@@ -20,6 +20,7 @@ from skillneurons.errors import ConfigError, PluginError
 from skillneurons.plugin_loading import sources
 from skillneurons.registry import Registry
 from skillneurons.settings import CausalSettings, Config
+from skillneurons.yaml_text import shown
 
 __all__ = ["BUILT_IN", "CausalSettings", "Config", "built_in_config", "config_file", "load_config", "plugins_of"]
 
@@ -36,10 +37,16 @@ def config_file(source: str | None) -> Path:
     """Return the file of a config given by name or path; raise ConfigError if there is none."""
     name = source or DEFAULT
     path = built_in_config(name) if name in BUILT_IN else Path(name)
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError:  # no file can have such a name
+        found = False
+    if not found:
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
         meant = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"no config file {name!r}; {meant}give a YAML file, or a built-in one: {', '.join(BUILT_IN)}")
+        raise ConfigError(
+            f"no config file {shown(name, 1000)}; {meant}give a YAML file, or a built-in one: {', '.join(BUILT_IN)}"
+        )
     return path
 
 
@@ -66,7 +73,7 @@ def plugins_of(
 def _there(name: str) -> bool:
     try:
         return bool(list(sources([name])))
-    except PluginError:
+    except (PluginError, OSError, ValueError):  # the last two: no file can have such a name
         return False
 
 

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from skillneurons.contradictions import contradictions
 from skillneurons.errors import PluginError, UnknownNameError
 from skillneurons.model_source import no_folder
 from skillneurons.neutral import NEUTRAL
 from skillneurons.plugin_loading import sources
 from skillneurons.registry import Registry
-from skillneurons.settings import DEVICE, TEXT, all_settings, contradictions
+from skillneurons.setting_types import DEVICE, TEXT
+from skillneurons.settings import DEFAULTS, all_settings
 from skillneurons.yaml_text import shown
 
 EITHER = {  # settings of two types, of which pydantic says everything twice
@@ -64,7 +66,7 @@ def invalid_values(error: ValidationError, values: Mapping[str, Any], places: Ma
 
 def impossible(values: Mapping[str, Any], places: Mapping[str, str]) -> list[str]:
     """Return a line for each value that does not go with another."""
-    return [f"{place_of(key, places)}: {key}: {fault}" for key, fault in contradictions(values)]
+    return [f"{place_of(key, places)}: {key}: {fault}" for key, fault in contradictions(values, DEFAULTS)]
 
 
 def unknown_names(
@@ -130,19 +132,32 @@ def _unknown_options(
 
 def _missing(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Yield (key, fault) of each file and folder that is named and is not there."""
-    for index, name in _list(values.get("plugins")):
-        try:
-            for _ in sources([name]):
-                pass
-        except PluginError as error:
-            yield f"plugins.{index}", str(error)
-    for index, name in _list(values.get("models")):
-        if fault := no_folder(name):
-            yield f"models.{index}", fault
+    named = [(f"plugins.{index}", name, _no_plugin) for index, name in _list(values.get("plugins"))]
+    named += [(f"models.{index}", name, no_folder) for index, name in _list(values.get("models"))]
     text = _section(values, "causal").get("neutral_text")
-    if isinstance(text, str) and text.strip() and text not in NEUTRAL and not Path(text).is_file():
-        known = ", ".join(NEUTRAL)
-        yield "causal.neutral_text", f"no file {text!r}; give a text file, or one of {known}{_meant(text, NEUTRAL)}"
+    named += [("causal.neutral_text", text, _no_text)] if isinstance(text, str) and text.strip() else []
+    for key, name, look in named:
+        try:
+            fault = look(name)
+        except (OSError, ValueError) as error:  # a name that no file can have: too long, or with a NUL
+            fault = f"{shown(name, 1000)} cannot be the name of a file ({getattr(error, 'strerror', None) or error})"
+        if fault:
+            yield key, fault
+
+
+def _no_plugin(name: str) -> str:
+    try:
+        for _ in sources([name]):
+            pass
+    except PluginError as error:
+        return str(error)
+    return ""
+
+
+def _no_text(name: str) -> str:
+    if name in NEUTRAL or Path(name).is_file():
+        return ""
+    return f"no file {name!r}; give a text file, or one of {', '.join(NEUTRAL)}{_meant(name, NEUTRAL)}"
 
 
 def _list(value: Any) -> Iterable[tuple[int, str]]:

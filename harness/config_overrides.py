@@ -42,7 +42,10 @@ def read(text: str) -> tuple[Any, str]:
         return read_value(text), ""
     except yaml.YAMLError as error:
         problem = what_is_wrong(error, text)[1]
-        return None, f"the value is not valid YAML: {problem}{'; quote it if it is text' * problem.startswith('expected')}"
+        return (
+            None,
+            f"the value is not valid YAML: {problem}{'; quote it if it is text' * problem.startswith('expected')}",
+        )
 
 
 def named_tasks(values: dict[str, Any]) -> Any:
@@ -68,7 +71,9 @@ def put(
             target[part] = {}
         target = target[part]
         if not isinstance(target, dict):
-            faults.append(f"{place}: {'.'.join(parts[: index + 1])}: {shown(target)} is no section, it has no {parts[-1]!r}")
+            faults.append(
+                f"{place}: {'.'.join(parts[: index + 1])}: {shown(target)} is no section, it has no {parts[-1]!r}"
+            )
             return
     target[parts[-1]] = value
     for end in range(1, len(parts)):

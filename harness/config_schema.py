@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from skillneurons.registry import Registry
-from skillneurons.settings import TEXT, Config
+from skillneurons.setting_types import TEXT
+from skillneurons.settings import Config
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -1,53 +1,22 @@
 """The settings of a run: names, types, bounds, defaults and one line on each, which help, schema and pages are made from.
 
 A section is frozen and strict: a setting that it does not know is a fault, and a value is never turned into another type.
-``contradictions`` says which values cannot go together.
+What a value can be is in ``setting_types``, which values cannot go together in ``contradictions``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
+from skillneurons.contradictions import contradictions
 from skillneurons.form import MOST
+from skillneurons.setting_types import DEVICE, UNIQUE, Count, Different, Number, Positive, Seed, Text, about, different
 
-DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
-TEXT = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"  # one line that is not blank
 AT_ONCE, AT_MOST = 64, 1024  # examples, with batch_size auto
-
-
-def _different(value: list[Any]) -> list[Any]:
-    for index, entry in enumerate(value):
-        if entry in value[:index]:
-            raise PydanticCustomError("doubled", "stands twice; each must be given once", {"index": index})
-    return value
-
-
-def _number(value: Any) -> Any:
-    """A whole number is a number too, and always the same one: 1 and 1.0 give one key."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        return value
-    try:
-        return float(value)
-    except OverflowError:  # the type says that it is none
-        return value
-
-
-def about(text: str, **rules: Any) -> Any:
-    """Say in one line what a setting is, with its bounds."""
-    return Field(description=text, **rules)
-
-
-Positive = Annotated[int, Field(gt=0, le=MOST)]
-Count = Annotated[int, Field(ge=0, le=MOST)]
-Seed = Annotated[int, Field(ge=-MOST, le=MOST)]
-Number = Annotated[float, BeforeValidator(_number)]
-Text = Annotated[str, Field(pattern=TEXT)]
-Different = AfterValidator(_different)
-UNIQUE = {"uniqueItems": True}
 
 
 class Section(BaseModel):
@@ -269,14 +238,14 @@ class Config(Section):
     def _named(cls, value: Any) -> Any:
         """A list of names is short for a mapping without options; no options may be written as nothing."""
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            return {name: {} for name in _different(value)}
+            return {name: {} for name in different(value)}
         if isinstance(value, dict):
             return {name: {} if options is None else options for name, options in value.items()}
         return value
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:
-        for key, fault in contradictions(self.model_dump()):
+        for key, fault in contradictions(self.model_dump(), {}):
             raise PydanticCustomError("contradiction", "{key}: {fault}", {"key": key, "fault": fault})
         return self
 
@@ -289,40 +258,4 @@ def all_settings(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[
             yield from all_settings(field.annotation, f"{prefix}{name}.")
 
 
-def contradictions(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (key, what is wrong) for settings that cannot go together; what ``values`` lack has its default."""
-
-    def of(section: str, name: str) -> Any:
-        given = values.get(section)
-        default = Config.model_fields[section].default
-        return given.get(name, getattr(default, name)) if isinstance(given, Mapping) else getattr(default, name)
-
-    found = []
-    placement, position = of("prompt", "placement"), of("attribution", "position")
-    if placement == "prepend" and position in ("last", "max", "mean"):
-        found.append(
-            (
-                "prompt.placement",
-                f"'prepend' does not go with attribution.position {position!r}: a prompt placed before the input never "
-                "sees it, so its activations are the same for every example; write append, or read at input_last",
-            )
-        )
-    init, text = of("prompt", "prompt_tuning_init"), of("prompt", "prompt_tuning_init_text")
-    if init == "TEXT" and (text is None or (isinstance(text, str) and not text.strip())):
-        found.append(("prompt.prompt_tuning_init", "'TEXT' needs a text to begin with in prompt_tuning_init_text"))
-    if init in ("SAMPLE_VOCAB", "RANDOM") and isinstance(text, str):
-        found.append(
-            (
-                "prompt.prompt_tuning_init_text",
-                f"is not read with prompt_tuning_init {init!r}; write TEXT there, or leave it out",
-            )
-        )
-    device, spread = values.get("device", "auto"), of("model", "device_map")
-    if isinstance(spread, str) and isinstance(device, str) and device != "auto":
-        found.append(
-            (
-                "model.device_map",
-                f"{spread!r} chooses the devices itself, but device is {device!r}; leave device at auto",
-            )
-        )
-    return found
+DEFAULTS = Config(tasks={"none": {}}).model_dump(exclude={"tasks"})

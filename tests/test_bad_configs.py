@@ -67,11 +67,33 @@ def test_the_command_itself_says_the_same(tmp_path: Path) -> None:
 
 
 REGISTRY = load_registry()
-ODD = st.sampled_from(
-    ["\t", "\n", " ", "'", '"', "[", "]", "{", "}", ":", ": ", "- ", "&a ", "*a ", "!!int ", "!!binary ", "!", "|", ">", "#", "%", "@"]
-    + ["null", "~", ".nan", "-.inf", "1e999", "0x10", "0o17", "1:30", "2024-13-45", "2024-05-01", "yes", "<<", "? ", "---", "..."]
-    + ["\0", "\ufeff", "\ud7ff", "\u2028", "é", "\\", "9" * 5000, "x" * 3000, "[" * 300]
-)  # fmt: skip
+SIGNS = (
+    "\t",
+    "\n",
+    " ",
+    "'",
+    '"',
+    "[",
+    "]",
+    "{",
+    "}",
+    ":",
+    ": ",
+    "- ",
+    "&a ",
+    "*a ",
+    "!",
+    "|",
+    ">",
+    "#",
+    "%",
+    "@",
+    "? ",
+)
+TAGS = ("!!int ", "!!float ", "!!bool ", "!!timestamp ", "!!binary ", "!!set ", "!!omap ", "<<", "---", "...")
+VALUES = ("null", "~", ".nan", "-.inf", "1e999", "0x10", "0o17", "1:30", "2024-13-45", "2024-05-01", "yes")
+STRANGE = ("\0", "\ufeff", "\ud7ff", "\u2028", "é", "\\", '"\\ud800"', "9" * 5000, "x" * 3000, "[" * 300)
+ODD = st.sampled_from([*SIGNS, *TAGS, *VALUES, *STRANGE])
 
 
 def refused_or_taken(source: str, **given: Any) -> None:
@@ -96,7 +118,9 @@ def test_no_change_of_a_config_is_more_than_a_fault(
     refused_or_taken(str(path))
 
 
-KEYS = st.sampled_from(["prompt", "prompt.lr", "tasks", "tasks.hans", "tasks.hans.path", "models", "causal.columns", "x.y"])
+KEYS = st.sampled_from(
+    ["prompt", "prompt.lr", "tasks", "tasks.hans", "tasks.hans.path", "models", "causal.columns", "x.y"]
+)
 
 
 @settings(derandomize=True, deadline=None, max_examples=150, database=None)

@@ -13,10 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic", "yaml_text"},
+    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic", "yaml_text", "contradictions"},
     {"planting", "neutral", "moments"},
     {"form"},
-    {"causal_form"},
+    {"causal_form", "setting_types"},
     {"splits", "cell_form", "across_file", "config_source", "settings", "plugin_loading", "statistics"},
     {"registry", "results", "model_source", "config_overrides"},
     {"config_faults", "config_environment", "config_schema", "results_frame", "examples", "progress", "task_setup"},
