@@ -45,11 +45,10 @@ def read_environment(
 
     ``tasks`` are the names of tasks in the file and on the command line; without a registry no other is known.
     """
-    known = _known(tasks, registry)
+    names = sorted(name for name in environ if name.startswith(PREFIX) and name not in RESERVED)
+    known = _known(tasks, registry) if names else {}
     found = []
-    for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in RESERVED:
-            continue
+    for name in names:
         parts, fault = _path(name.removeprefix(PREFIX), known, registry)
         value, problem = read(environ[name])
         if fault or problem:

@@ -1,6 +1,7 @@
 """Everything that can be wrong with a config, one file each in ``bad_configs``, beside the whole message that it gets.
 
-``bad_changes.yaml`` holds what ``--set`` and the environment can do wrong. ``{file}`` stands for the path of the config.
+``bad_changes.yaml`` holds what ``--set`` and the environment can do wrong. ``{file}`` stands for the path of the config,
+``{tasks}`` for the names of all tasks.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ CHANGES: list[dict[str, Any]] = yaml.safe_load((HERE / "bad_changes.yaml").read_
 DEMO = built_in_config("demo").read_text("utf-8")
 
 
+REGISTRY = load_registry()
+
+
+def expected(message: str, path: Path | None = None) -> str:
+    return message.replace("{file}", str(path)).replace("{tasks}", ", ".join(sorted(REGISTRY.tasks)))
+
+
 def test_the_corpora_are_there_and_whole() -> None:
     assert len(CORPUS) > 120 and len(CHANGES) > 50
     assert {path.stem for path in CORPUS} == {path.stem for path in (HERE / "bad_configs").glob("*.txt")}
@@ -39,7 +47,7 @@ def test_a_bad_config_gets_its_whole_message(
     monkeypatch.chdir(tmp_path)
     assert main(["validate", str(path)]) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.replace(str(path), "{file}") == path.with_suffix(".txt").read_text("utf-8")
+    assert (printed.out, printed.err) == ("", expected(path.with_suffix(".txt").read_text("utf-8"), path))
 
 
 @pytest.mark.parametrize("case", CHANGES, ids=lambda case: case["name"])
@@ -52,7 +60,7 @@ def test_a_bad_change_gets_its_whole_message(
         monkeypatch.setenv(name, value)
     assert main(["validate", "changed.yaml", *(part for one in case.get("set", []) for part in ("--set", one))]) == 2
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", case["message"])
+    assert (printed.out, printed.err) == ("", expected(case["message"]))
 
 
 def test_the_command_itself_says_the_same(tmp_path: Path) -> None:
@@ -60,13 +68,12 @@ def test_the_command_itself_says_the_same(tmp_path: Path) -> None:
     environ = {**os.environ, "SKILLNEURONS_CACHE__HOST_GB": "-1"}
     command = [sys.executable, "-m", "skillneurons", "validate", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environ, check=False)
-    first, _, rest = path.with_suffix(".txt").read_text("utf-8").partition("error: ")
+    first, _, rest = expected(path.with_suffix(".txt").read_text("utf-8"), path).partition("error: ")
     own = "SKILLNEURONS_CACHE__HOST_GB: cache.host_gb: input should be greater than or equal to 0, got -1\n"
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.replace(str(path), "{file}") == f"{first}error: {own}{rest}"
+    assert done.stderr == f"{first}error: {own}{rest}"
 
 
-REGISTRY = load_registry()
 SIGNS = (
     "\t",
     "\n",
