@@ -19,10 +19,31 @@ from skillneurons.config_source import read_yaml
 from skillneurons.errors import ConfigError, PluginError
 from skillneurons.plugin_loading import sources
 from skillneurons.registry import Registry
-from skillneurons.settings import CausalSettings, Config
+from skillneurons.settings import (
+    AttributionSettings,
+    CacheSettings,
+    CausalSettings,
+    Config,
+    DataSettings,
+    ModelSettings,
+    PromptSettings,
+)
 from skillneurons.yaml_text import shown
 
-__all__ = ["BUILT_IN", "CausalSettings", "Config", "built_in_config", "config_file", "load_config", "plugins_of"]
+__all__ = [
+    "BUILT_IN",
+    "AttributionSettings",
+    "CacheSettings",
+    "CausalSettings",
+    "Config",
+    "DataSettings",
+    "ModelSettings",
+    "PromptSettings",
+    "built_in_config",
+    "config_file",
+    "load_config",
+    "plugins_of",
+]
 
 BUILT_IN = ("demo", "paper")
 DEFAULT = "demo"
