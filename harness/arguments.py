@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 
 EPILOG = "exit codes: 0 done; 1 some cell failed; 2 something to mend in the input"
+ENVIRONMENT = (
+    "environment: SKILLNEURONS_ and a setting's path in capitals, __ between its parts, gives a setting as --set does: "
+    "SKILLNEURONS_PROMPT__STEPS=100, SKILLNEURONS_TASKS__HANS__PATH=FILE; what the command line says wins"
+)
 MODEL = "'pocket' or 'pocket-small', a hub id, or a folder"
 
 
@@ -40,6 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
     _selftest_options(command("selftest", "plant neurons of known strength, find them again"))
     validate = command("validate", "check a config and name every fault at once")
     _config_options(validate)
+    validate.add_argument("--schema", action="store_true", help="print the JSON Schema of configs, for an editor")
+    for name in ("run", "validate", "score", "predict"):
+        commands.choices[name].epilog = f"{ENVIRONMENT}; {EPILOG}"
     return parser
 
 

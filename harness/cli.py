@@ -75,7 +75,7 @@ def _config(arguments: argparse.Namespace) -> tuple[Config, Registry]:
     """Return the checked config and the plugins it names; every fault at once is one error."""
     from skillneurons.config import load_config, plugins_of
 
-    registry = _registry(arguments, plugins_of(arguments.config, arguments.set))
+    registry = _registry(arguments, plugins_of(arguments.config, arguments.set, os.environ))
     config = load_config(
         arguments.config,
         arguments.set,
@@ -87,6 +87,7 @@ def _config(arguments: argparse.Namespace) -> tuple[Config, Registry]:
         device=arguments.device,
         output=arguments.output,
         registry=registry,
+        environ=os.environ,
     )
     return config.model_copy(update={"plugins": [*config.plugins, *arguments.plugin]}), registry
 
@@ -164,21 +165,27 @@ def _evaluation(
     arguments: argparse.Namespace, models: Sequence[str] = (), *, grading: bool = True
 ) -> tuple[Config, Task, list[Example]]:
     """Return the settings, the task with its options applied, and the examples it is evaluated on."""
-    from skillneurons.config import load_config
+    from skillneurons.config import load_config, plugins_of
     from skillneurons.errors import UserError
     from skillneurons.evaluation import evaluated_examples
     from skillneurons.task_setup import set_up
 
     if arguments.limit is not None and arguments.limit < 1:
         raise UserError(f"--limit {arguments.limit}: at least 1 example is needed")
-    registry = _registry(arguments)
-    device = getattr(arguments, "device", None)
+    registry = _registry(arguments, plugins_of(None, arguments.set, os.environ, blank=True))
     config = load_config(
-        overrides=arguments.set, models=models, tasks=[arguments.task], device=device, registry=registry, blank=True
+        overrides=arguments.set,
+        models=models,
+        tasks=[arguments.task],
+        limit=arguments.limit,
+        device=getattr(arguments, "device", None),
+        registry=registry,
+        blank=True,
+        environ=os.environ,
     )
     options = config.tasks[arguments.task]
     task = set_up(registry, arguments.task, options, grading=grading).task
-    examples = evaluated_examples(task, options, split=arguments.split, limit=arguments.limit, seed=config.data.seed)
+    examples = evaluated_examples(task, options, split=arguments.split, limit=config.limit, seed=config.data.seed)
     return config, task, examples
 
 
@@ -327,6 +334,13 @@ def _selftest(arguments: argparse.Namespace) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
+    if arguments.schema:
+        import json
+
+        from skillneurons.config_schema import config_schema
+
+        print(json.dumps(config_schema(_registry(arguments)), indent=2))
+        return 0
     config, registry = _config(arguments)
     tasks = [registry.task(name) for name in config.tasks]
     metrics = [registry.metric(name) for name in config.metrics]

@@ -1,198 +1,52 @@
-"""The settings of a run: what they are, their defaults, and every fault of a config at once.
+"""The config of a run, and every fault of it at once.
 
-A setting is a dotted path, in YAML and after ``--set`` alike. Sources, later ones win: the defaults
-below, a YAML file or a built-in config (``demo``, ``paper``), the command line's lists, ``--set``.
+A setting is a dotted path, in YAML and after ``--set`` alike. Sources, later ones win: the defaults of ``settings``, a YAML
+file or a built-in config (``demo``, ``paper``), the environment where it is given, the command line's lists, ``--set``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from skillneurons.config_faults import invalid_value, unknown_names
-from skillneurons.config_source import read_value, read_yaml
-from skillneurons.errors import ConfigError
-from skillneurons.form import MOST
+from pydantic import ValidationError
+from skillneurons.config_environment import PREFIX, apply_variables, read_environment
+from skillneurons.config_faults import impossible, invalid_values, unknown_names
+from skillneurons.config_overrides import forget, override, read
+from skillneurons.config_source import read_yaml
+from skillneurons.errors import ConfigError, PluginError
+from skillneurons.plugin_loading import sources
 from skillneurons.registry import Registry
+from skillneurons.settings import (
+    AttributionSettings,
+    CacheSettings,
+    CausalSettings,
+    Config,
+    DataSettings,
+    ModelSettings,
+    PromptSettings,
+)
+from skillneurons.yaml_text import shown
+
+__all__ = [
+    "BUILT_IN",
+    "AttributionSettings",
+    "CacheSettings",
+    "CausalSettings",
+    "Config",
+    "DataSettings",
+    "ModelSettings",
+    "PromptSettings",
+    "built_in_config",
+    "config_file",
+    "load_config",
+    "plugins_of",
+]
 
 BUILT_IN = ("demo", "paper")
 DEFAULT = "demo"
-Positive = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=-MOST, le=MOST)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown settings are faults, types are strict, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class ModelSettings(Section):
-    """How a model is loaded."""
-
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    chat_template: Literal["auto", "on", "off"] = "auto"
-    trust_remote_code: bool = False
-    too_long: Literal["refuse", "truncate"] = "refuse"
-    ffn: str | None = None
-    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
-    quantization: Literal["8bit", "4bit"] | None = None
-
-    @field_validator("chat_template", mode="before")
-    @classmethod
-    def _yaml_on_off(cls, value: Any) -> Any:
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-
-
-class PromptSettings(Section):
-    """The soft prompt and its tuning; the defaults are the paper's."""
-
-    num_virtual_tokens: Positive = 20
-    prompt_tuning_init: Literal["SAMPLE_VOCAB", "TEXT", "RANDOM"] = "SAMPLE_VOCAB"
-    prompt_tuning_init_text: str | None = None
-    placement: Literal["append", "prepend"] = "append"
-    steps: Annotated[int, Field(ge=0)] = 500
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    batch_size: Positive = 32
-    eval_every: Positive = 50
-    patience: Positive = 5
-
-    @model_validator(mode="after")
-    def _text_given(self) -> PromptSettings:
-        if self.prompt_tuning_init == "TEXT" and not self.prompt_tuning_init_text:
-            raise ValueError("prompt_tuning_init TEXT needs prompt_tuning_init_text")
-        return self
-
-
-class DataSettings(Section):
-    """How many examples each split may have, and the seed they are drawn with."""
-
-    seed: int = 0
-    train: Positive = 1000
-    validation: Positive = 200
-    discovery: Positive = 1000
-    heldout: Positive = 500
-
-
-AT_ONCE, AT_MOST = 64, 1024  # examples, with batch_size auto
-
-
-class AttributionSettings(Section):
-    """Where activations are read, how they are scored, and how sure the scores are.
-
-    ``batch_size`` is how many examples run at once; ``auto`` begins at 64 and takes what fits. ``seed`` draws permutations and bootstrap resamples; ``thresholds`` are levels of |r| to count neurons at;
-    ``nuisance`` names columns that partial r holds constant, for the tasks that have them.
-    """
-
-    position: Literal["last", "max", "mean", "input_last"] = "last"
-    site: Literal["product", "gate"] = "product"
-    statistic: str = "pearson"
-    batch_size: Positive | Literal["auto"] = "auto"
-    permutations: Annotated[int, Field(ge=0)] = 200
-    bootstrap: Annotated[int, Field(ge=0)] = 1000
-    seed: int = 0
-    top_k: Positive = 10
-    thresholds: list[Annotated[float, Field(gt=0)]] = [0.43, 0.83]
-    nuisance: list[str] = ["heuristics.prompt_length"]
-
-    @property
-    def at_once(self) -> int:
-        """How many examples run at once to begin with."""
-        return AT_ONCE if isinstance(self.batch_size, str) else self.batch_size
-
-    @property
-    def at_most(self) -> int:
-        """How many may run at once where memory allows it."""
-        return AT_MOST if isinstance(self.batch_size, str) else self.batch_size
-
-
-class CacheSettings(Section):
-    """How much memory the keys and values of inputs may take: on the model's device, and in host memory beyond that.
-
-    Half of it is for tuning (train and validation), half for measuring (discovery and heldout); what finds no room is run again
-    each time, and 0 for both runs all inputs again.
-    """
-
-    device_gb: Annotated[float, Field(ge=0)] = 2.0
-    host_gb: Annotated[float, Field(ge=0)] = 4.0
-
-
-class CausalSettings(Section):
-    """Ablation and steering of the neurons found: which columns, how many neurons, against how many random sets.
-
-    ``columns``: ``primary`` (one per metric), ``all``, or full names. ``examples`` of heldout are measured, ``generated``
-    of a task whose answers are written rather than chosen. ``steering`` lists factors in sd, whose price is the loss of
-    ``neutral_text`` (english, pocket, or a file of one's own); ``cards`` is how many neurons
-    of a column are tested one by one and get a card. ``across`` runs what concerns several tasks: specificity (of the
-    ``across_k`` strongest neurons, each K by itself), interactions and skills on demand.
-    """
-
-    enabled: bool = True
-    mode: Literal["zero", "mean", "resample"] = "mean"
-    positions: Literal["prompt", "answer", "everywhere"] = "prompt"
-    k: Annotated[list[Positive], Field(min_length=1)] = [1, 2, 5, 10, 20, 50, 100]
-    random_sets: Annotated[int, Field(ge=2)] = 20
-    columns: Literal["primary", "all"] | list[str] = "primary"
-    examples: Positive = 400
-    generated: Positive = 100
-    neutral_text: str = "english"
-    steering: list[float] = [-4.0, -2.0, -1.0, 1.0, 2.0, 4.0]
-    cards: Annotated[int, Field(ge=0)] = 10
-    across: bool = True
-    across_k: Annotated[list[Positive], Field(min_length=1)] = [10]
-    seed: int = 0
-
-    @field_validator("steering", mode="before")
-    @classmethod
-    def _whole_numbers_too(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            return [float(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in value]
-        return value
-
-
-class Config(Section):
-    """Everything a run needs to know."""
-
-    models: Annotated[list[str], Field(min_length=1)] = ["pocket"]
-    tasks: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    metrics: Annotated[list[str], Field(min_length=1)] = ["confidence", "labels", "heuristics"]
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
-    limit: Positive | None = None
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    output: str = "runs"
-    plugins: list[str] = []
-    model: ModelSettings = ModelSettings()
-    prompt: PromptSettings = PromptSettings()
-    data: DataSettings = DataSettings()
-    attribution: AttributionSettings = AttributionSettings()
-    causal: CausalSettings = CausalSettings()
-    cache: CacheSettings = CacheSettings()
-
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        """A list of names is short for a mapping without options; no options may be written as nothing."""
-        if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            if len(set(value)) != len(value):
-                raise ValueError("an entry stands twice; each must be given once")
-            return {name: {} for name in value}
-        if isinstance(value, dict):
-            return {name: {} if options is None else options for name, options in value.items()}
-        return value
-
-    @field_validator("models", "metrics", "seeds")
-    @classmethod
-    def _different(cls, value: list[Any]) -> list[Any]:
-        if len(set(value)) != len(value):
-            raise ValueError("an entry stands twice; each must be given once")
-        return value
 
 
 def built_in_config(name: str) -> Path:
@@ -204,22 +58,44 @@ def config_file(source: str | None) -> Path:
     """Return the file of a config given by name or path; raise ConfigError if there is none."""
     name = source or DEFAULT
     path = built_in_config(name) if name in BUILT_IN else Path(name)
-    if not path.is_file():
-        raise ConfigError(f"no config file {name!r}; give a YAML file, or a built-in one: {', '.join(BUILT_IN)}")
+    try:
+        found = path.is_file()
+    except OSError:  # no file can have such a name
+        found = False
+    if not found:
+        near = difflib.get_close_matches(name, BUILT_IN, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(
+            f"no config file {shown(name, 1000)}; {meant}give a YAML file, or a built-in one: {', '.join(BUILT_IN)}"
+        )
     return path
 
 
-def plugins_of(source: str | None, overrides: Sequence[str] = ()) -> list[str]:
-    """Return the plugins a config names, before anything else of it is checked."""
-    plugins = read_yaml(config_file(source))[0].get("plugins")
-    for override in overrides:
-        key, _, text = override.partition("=")
-        if key == "plugins":
-            try:
-                plugins = read_value(text)
-            except yaml.YAMLError:
-                return []  # load_config tells it, with every other fault
-    return [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
+def plugins_of(
+    source: str | None,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    *,
+    blank: bool = False,
+) -> list[str]:
+    """Return the plugins a config names and that are there, before anything else of it is checked.
+
+    What is wrong with the others, or with the list, ``load_config`` tells with every other fault.
+    """
+    plugins = None if blank else read_yaml(config_file(source))[0].get("plugins")
+    given = (environ or {}).get(f"{PREFIX}PLUGINS")
+    texts = [] if given is None else [given]
+    texts += [text for key, _, text in (one.partition("=") for one in overrides) if key == "plugins"]
+    for text in texts:
+        plugins, _ = read(text)
+    return [name for name in plugins if isinstance(name, str) and _there(name)] if isinstance(plugins, list) else []
+
+
+def _there(name: str) -> bool:
+    try:
+        return bool(list(sources([name])))
+    except (PluginError, OSError, ValueError):  # the last two: no file can have such a name
+        return False
 
 
 def load_config(
@@ -236,92 +112,67 @@ def load_config(
     plugins: Sequence[str] = (),
     registry: Registry | None = None,
     blank: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> Config:
     """Return the config of a file (or built-in name), changed by lists and by ``KEY=VALUE`` overrides.
 
     ``tasks`` chooses tasks and keeps the options the file gives them; ``blank`` begins with the defaults
-    alone instead of a file. With a ``registry`` the names of tasks, metrics and task options are checked
-    too. Raise one ConfigError that lists every fault.
+    alone instead of a file. ``environ`` are environment variables that may give settings (``SKILLNEURONS_PROMPT__STEPS``):
+    the command gives ``os.environ``, while from Python nothing is read that is not given. With a ``registry`` the names
+    of tasks, metrics and task options are checked too. Raise one ConfigError that lists every fault.
     """
     values: dict[str, Any] = {}
-    places = {"": "command line"}
+    places, faults, file = {"": "command line"}, [], None
     if not blank:
         path = config_file(source)
-        values, lines = read_yaml(path)
+        values, lines, doubled = read_yaml(path)
         file = path.name if source in (None, *BUILT_IN) else str(path)
         places = {"": file} | {key: f"{file}:{line}" for key, line in lines.items()}
+        faults += doubled
+    variables = read_environment(environ or {}, [*_names(values.get("tasks")), *tasks], registry, faults)
+    apply_variables(values, [one for one in variables if not one.of_a_task], places, faults)
     lists = {"models": models, "metrics": metrics, "seeds": seeds, "plugins": plugins}
-    values |= {key: list(given) for key, given in lists.items() if given}
+    given: dict[str, Any] = {key: list(entries) for key, entries in lists.items() if entries}
     single = {"limit": limit, "device": device, "output": output}
-    values |= {key: given for key, given in single.items() if given is not None}
-    for key in [k for k, given in lists.items() if given] + [k for k, given in single.items() if given is not None]:
-        places = {k: place for k, place in places.items() if not k.startswith(f"{key}.")} | {key: "command line"}
+    given |= {key: value for key, value in single.items() if value is not None}
+    values |= given
+    for key in given:
+        forget(places, key)
+        places[key] = "command line"
+    _place_names(values.get("tasks"), places)
     if tasks:
         options = values.get("tasks") if isinstance(values.get("tasks"), dict) else {}
         values["tasks"] = {name: options.get(name) or {} for name in tasks}  # type: ignore[union-attr]
         places |= {f"tasks.{name}": "command line" for name in tasks if f"tasks.{name}" not in places}
-    faults: list[str] = []
-    for override in overrides:
-        _override(values, override, places, faults)
+    apply_variables(values, [one for one in variables if one.of_a_task], places, faults)
+    for text in overrides:
+        override(values, text, places, faults)
+    _place_names(values.get("tasks"), places)
     config = None
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        faults += [invalid_value(item, places, Config) for item in error.errors()]
+        faults += invalid_values(error, values, places)
+    faults += impossible(values, places)
     if registry is not None:
-        faults += unknown_names(values if config is None else config.model_dump(), places, registry)
+        faults += unknown_names(values if config is None else config.model_dump(), values, places, registry)
     if faults or config is None:
-        raise ConfigError("\n".join(sorted(faults, key=_line)))
+        raise ConfigError("\n".join(sorted(faults, key=lambda fault: _line(fault, file))))
     return config
 
 
-def _line(fault: str) -> int:
-    """Return the line a fault stands on, 0 where it is on the command line."""
-    match = re.match(r"\S+?:(\d+): ", fault)
-    return int(match[1]) if match else 0
+def _names(tasks: Any) -> list[str]:
+    return [name for name in tasks if isinstance(name, str)] if isinstance(tasks, (dict, list)) else []
 
 
-def _override(values: dict[str, Any], override: str, places: dict[str, str], faults: list[str]) -> None:
-    """Apply one ``KEY=VALUE``; a task's option is taken only for a task that is to run."""
-    key, equals, text = override.partition("=")
-    parts = _parts(key, values.get("tasks"))
-    place = f"--set {override}"
-    if not equals or not all(parts):
-        faults.append(f"{place}: write KEY=VALUE, for example prompt.steps=100")
-        return
-    try:
-        value = read_value(text)
-    except yaml.YAMLError:
-        faults.append(f"{place}: the value is not valid YAML; quote it")
-        return
-    if parts[0] == "tasks" and len(parts) > 1:
-        chosen = values.get("tasks")
-        if isinstance(chosen, list) and all(isinstance(name, str) for name in chosen):
-            chosen = values["tasks"] = {name: {} for name in chosen}
-        if not isinstance(chosen, dict) or parts[1] not in chosen:
-            names = ", ".join(map(str, chosen)) if isinstance(chosen, (dict, list)) else "none"
-            faults.append(f"{place}: task {parts[1]!r} is not to run; chosen: {names}")
-            return
-    target = values
-    for part in parts[:-1]:
-        if target.get(part) is None:
-            target[part] = {}
-        target = target[part]
-        if not isinstance(target, dict):
-            faults.append(f"{place}: {part} is not a section, it has no {parts[-1]!r}")
-            return
-    target[parts[-1]] = value
-    for end in range(1, len(parts)):
-        places.setdefault(".".join(parts[:end]), place)
-    places[key] = place
+def _place_names(tasks: Any, places: dict[str, str]) -> None:
+    """Note where each task of a list of names was given, by its name too."""
+    for index, name in enumerate(tasks if isinstance(tasks, list) else ()):
+        if isinstance(name, str) and f"tasks.{index}" in places:
+            places.setdefault(f"tasks.{name}", places[f"tasks.{index}"])
 
 
-def _parts(key: str, tasks: Any) -> list[str]:
-    """Split a dotted path; the name of a task that is to run may have dots of its own."""
-    names = [name for name in tasks if isinstance(name, str)] if isinstance(tasks, (dict, list)) else []
-    for name in sorted(names, key=len, reverse=True):
-        if key == f"tasks.{name}":
-            return ["tasks", name]
-        if key.startswith(f"tasks.{name}."):
-            return ["tasks", name, *key.removeprefix(f"tasks.{name}.").split(".")]
-    return key.split(".")
+def _line(fault: str, file: str | None) -> int:
+    """Return the line of the file a fault stands on, 0 where it was given elsewhere."""
+    number = fault.removeprefix(f"{file}:").partition(":")[0]
+    return int(number) if number.isdecimal() and fault.startswith(f"{file}:") else 0

@@ -23,6 +23,13 @@ def pocket_folder(name: str = POCKET) -> Path:
     return folder / "small" if name == SMALL else folder
 
 
+def no_folder(name: str) -> str:
+    """Return what is wrong with a name that only a folder can have where there is none, or nothing."""
+    if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
+        return f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, 'pocket' or 'pocket-small'"
+    return ""
+
+
 def resolve_model(name: str, revision: str | None = None) -> tuple[str, str]:
     """Return (where to load from, resolved revision) of a model name, without loading torch weights.
 
@@ -32,10 +39,8 @@ def resolve_model(name: str, revision: str | None = None) -> tuple[str, str]:
     if folder.is_dir():
         _check_folder(name, folder)
         return str(folder), "sha256:" + _folder_hash(folder)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(
-            f"model {name!r}: no such folder; give a folder saved by save_pretrained, a hub id, 'pocket' or 'pocket-small'"
-        )
+    if fault := no_folder(name):
+        raise ModelError(fault)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

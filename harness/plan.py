@@ -100,16 +100,6 @@ def split_sizes(config: Config) -> dict[Split, int]:
     return {split: min(size, config.limit or size) for split, size in sizes.items()}
 
 
-def check_settings(config: Config) -> None:
-    """Refuse settings that cannot go together."""
-    position = config.attribution.position
-    if config.prompt.placement == "prepend" and position != "input_last":
-        raise UserError(
-            f"attribution.position {position!r} reads at prompt tokens, which needs prompt.placement: append; a prompt "
-            "placed before the input never sees it, so its activations are the same for every example"
-        )
-
-
 def load_task_data(config: Config, registry: Registry, name: str, options: Mapping[str, Any]) -> TaskData:
     """Load a task's splits; an error of its data comes back inside, so that other tasks go on."""
     source_hash = registry.source_hash("task", name)
@@ -128,7 +118,6 @@ def plan(
 
     ``finished`` are keys known to be so; the other cells are read.
     """
-    check_settings(config)
     settings = settings_of(config)
     metrics = [registry.metric(name) for name in config.metrics]
     sources = {name: resolve_model(name, config.model.revision)[1] for name in config.models}

@@ -18,6 +18,12 @@ from skillneurons.model_source import pocket_folder
 ARCHITECTURES = ("qwen2", "llama", "gpt2")
 
 
+def pytest_configure() -> None:
+    """Leave out the settings that the environment of whoever runs the tests gives."""
+    for name in [name for name in os.environ if name.startswith("SKILLNEURONS_") and name != "SKILLNEURONS_BROWSER"]:
+        del os.environ[name]
+
+
 def build_model(architecture: str, vocab_size: int, max_position_embeddings: int = 256) -> Any:
     import torch
     from transformers import (

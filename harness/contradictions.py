@@ -1,0 +1,48 @@
+"""Settings that are right one by one and cannot go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def contradictions(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, what is wrong) for values that cannot go together; what ``values`` lack is taken from ``defaults``.
+
+    A value of the wrong type contradicts nothing.
+    """
+
+    def of(section: str, name: str) -> Any:
+        given = values.get(section)
+        default = defaults.get(section, {}).get(name)
+        return given.get(name, default) if isinstance(given, Mapping) else default
+
+    found = []
+    placement, position = of("prompt", "placement"), of("attribution", "position")
+    if placement == "prepend" and position in ("last", "max", "mean"):
+        found.append(
+            (
+                "prompt.placement",
+                f"'prepend' does not go with attribution.position {position!r}: a prompt placed before the input never "
+                "sees it, so its activations are the same for every example; write append, or read at input_last",
+            )
+        )
+    init, text = of("prompt", "prompt_tuning_init"), of("prompt", "prompt_tuning_init_text")
+    if init == "TEXT" and (text is None or (isinstance(text, str) and not text.strip())):
+        found.append(("prompt.prompt_tuning_init", "'TEXT' needs a text to begin with in prompt_tuning_init_text"))
+    if init in ("SAMPLE_VOCAB", "RANDOM") and isinstance(text, str):
+        found.append(
+            (
+                "prompt.prompt_tuning_init_text",
+                f"is not read with prompt_tuning_init {init!r}; write TEXT there, or leave it out",
+            )
+        )
+    device, spread = values.get("device", defaults.get("device")), of("model", "device_map")
+    if isinstance(spread, str) and isinstance(device, str) and device != "auto":
+        found.append(
+            (
+                "model.device_map",
+                f"{spread!r} chooses the devices itself, but device is {device!r}; leave device at auto",
+            )
+        )
+    return found
