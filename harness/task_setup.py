@@ -56,7 +56,9 @@ def apply_options(registry: Registry, task: Task, options: Mapping[str, Any], *,
         raise unknown_name(f"option of task {name!r}", unknown[0], task.options)
     tuned_on = _applied(name, task.tuned_on, chosen) if task.tuned_on is not None else ""
     if task.fit is not None:
-        task = replace(task, **_applied(name, task.fit, chosen))
+        task = replace(
+            task, **{"fit": None, **_applied(name, task.fit, chosen)}
+        )  # once: later calls may lack the options
     if task.rubric is None or task.marks is None or "grader" not in chosen or not grading:
         return SetUpTask(task if grading else _ungraded(task), tuned_on=tuned_on)
     if not isinstance(chosen["grader"], str):

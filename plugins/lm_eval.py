@@ -101,9 +101,9 @@ def load(
 
 def fit(*, task: str = "", max_new_tokens: int | None = None, **options: Any) -> dict[str, Any]:
     """Return what the task is: all that its file and data say."""
-    import lm_eval
-
     found, pipeline = set_up(task, {**options, "max_new_tokens": max_new_tokens})
+    import lm_eval  # known to be there by now
+
     config = found.task.config
     data = "/".join(str(one) for one in (config.dataset_path, config.dataset_name) if one)
     fields: dict[str, Any] = {

@@ -45,7 +45,7 @@ class Row:
     doc: Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Documents:
     """The documents of a built task, and their examples; ``right(doc, text)`` is the task's own grading of a text."""
 

@@ -22,11 +22,14 @@ LISTED = 8
 
 
 def installed_tasks() -> Path:
-    """Return the folder of the installed harness's own tasks; UserError where it is not installed."""
+    """Return the folder of the installed harness's own tasks; UserError where it is not installed, or too old."""
     spec = importlib.util.find_spec("lm_eval")
     if spec is None or spec.origin is None:
         raise sn.UserError("task 'lm-eval' needs the package lm-eval: pip install 'skillneurons[lm-eval]'")
-    return Path(spec.origin).resolve().parent / "tasks"
+    tasks = Path(spec.origin).resolve().parent / "tasks"
+    if not (tasks / "_yaml_loader.py").is_file():
+        raise sn.UserError("task 'lm-eval' needs lm-eval 0.4.12 or newer: pip install -U 'skillneurons[lm-eval]'")
+    return tasks
 
 
 def task_file(name: str, path: str | None, *, allow_code: bool = False) -> tuple[Path, Mapping[str, Any]]:
@@ -52,16 +55,20 @@ def task_file(name: str, path: str | None, *, allow_code: bool = False) -> tuple
                 return file, config
             if config.get("group") == name:
                 raise _several(name, "group", [_member(one) for one in config.get("task") or ()])
-    tagged = [_read(file, own) for file, text in texts.items() if b"tag" in text and name.encode() in text]
-    members = [str(config["task"]) for config in tagged if name in _listed(config.get("tag")) and "task" in config]
+    folders = {file.parent for file, text in texts.items() if b"tag" in text and name.encode() in text}
+    near_tag = [_read(file, own) for file in texts if file.parent in folders]  # a tag may come by an include
+    members = [str(config["task"]) for config in near_tag if name in _listed(config.get("tag")) and "task" in config]
     if members:
         raise _several(name, "tag", members)
     known = sorted({found.decode(errors="replace") for text in texts.values() for found in NAMED.findall(text)})
-    where = f"{path!r}" if path is not None else "the installed lm-evaluation-harness"
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:LISTED]) or 'no task'}"
-    more = "; a file or folder of your own is given by the option path" if path is None else ""
-    raise sn.UserError(f"lm-eval/{name}: {where} has no task of that name; {hint}{more}")
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if path is None:
+        raise sn.UserError(
+            f"the installed lm-evaluation-harness has no task named {name!r}{hint or '; give your own with the option path'}"
+        )
+    listed = f"; known: {', '.join(known[:LISTED]) or 'none'}"
+    raise sn.UserError(f"{path!r} has no task named {name!r}{hint or listed}")
 
 
 def _yaml_files(folder: Path) -> list[Path]:
