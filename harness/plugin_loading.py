@@ -39,6 +39,7 @@ BUILTINS = (
     "skillneurons.plugins.grad_x_activation",
     "skillneurons.plugins.grader_judge",
     "skillneurons.plugins.grader_api",
+    "skillneurons.plugins.lm_eval",
 )
 
 

@@ -39,11 +39,12 @@ def set_up(registry: Registry, name: str, options: Mapping[str, Any], *, grading
 def with_options(task: Task, options: Mapping[str, Any] | None) -> Task:
     """Return a task with its options applied, its grader among the built-in and installed ones.
 
-    A task whose fields do not depend on its options comes back as it is.
+    A task whose fields do not depend on its options comes back as it is; so does one with a rubric where no options are given
+    (its own ``grade`` then grades).
     """
-    if not options or (task.fit is None and task.rubric is None):
+    if (task.fit is None and task.rubric is None) or (task.rubric is not None and not options):
         return task
-    return apply_options(load_registry(), task, options).task
+    return apply_options(load_registry(), task, options or {}).task
 
 
 def apply_options(registry: Registry, task: Task, options: Mapping[str, Any], *, grading: bool = True) -> SetUpTask:
@@ -55,7 +56,9 @@ def apply_options(registry: Registry, task: Task, options: Mapping[str, Any], *,
         raise unknown_name(f"option of task {name!r}", unknown[0], task.options)
     tuned_on = _applied(name, task.tuned_on, chosen) if task.tuned_on is not None else ""
     if task.fit is not None:
-        task = replace(task, **_applied(name, task.fit, chosen))
+        task = replace(
+            task, **{"fit": None, **_applied(name, task.fit, chosen)}
+        )  # once: later calls may lack the options
     if task.rubric is None or task.marks is None or "grader" not in chosen or not grading:
         return SetUpTask(task if grading else _ungraded(task), tuned_on=tuned_on)
     if not isinstance(chosen["grader"], str):

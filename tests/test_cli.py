@@ -68,6 +68,7 @@ def test_list_tasks_as_json_tells_everything(capsys: pytest.CaptureFixture[str])
     assert "labels.gold_label" in rows["hans"]["columns"]["labels"]
     assert rows["skillmix"]["options"]["k"] == 2 and rows["skillmix"]["form"] == "two-turn generation, k + 3 points"
     assert len(rows["arithmetic"]["subtasks"]) == 20 and "2_digit_addition" in rows["arithmetic-open"]["subtasks"]
+    assert rows.pop("lm-eval")["sizes"] == {}  # it stands for many tasks, each with its own
     for name, row in rows.items():
         assert all(row[key] for key in ("form", "source", "licence", "sizes", "columns")), name
         assert set(row["sizes"]) == {"train", "validation", "discovery", "heldout"} and row["chance"] is not None

@@ -71,7 +71,7 @@ def test_every_fault_at_once_with_its_line(tmp_path: Path) -> None:
     found = faults(path)
     assert found == [
         f"{path}:2: tasks.hanz: no task named 'hanz'; did you mean 'hans'? "
-        "known: arithmetic, arithmetic-choice, arithmetic-open, hans, skillmix, skillmix-text",
+        "known: arithmetic, arithmetic-choice, arithmetic-open, hans, lm-eval, skillmix, skillmix-text",
         f"{path}:4: tasks.arithmetic.digit: unknown option of the task; did you mean 'digits'?",
         f"{path}:6: prompt.stepz: unknown setting; did you mean 'steps'?",
         f"{path}:7: prompt.lr: input should be a valid number, got 'fast'",

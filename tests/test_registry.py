@@ -288,5 +288,5 @@ def test_nearest_name() -> None:
     with pytest.raises(sn.UserError) as error:
         sn.get_task("hanz")
     assert str(error.value) == (
-        "no task named 'hanz'; did you mean 'hans'? known: arithmetic, arithmetic-choice, arithmetic-open, hans, skillmix, skillmix-text"
+        "no task named 'hanz'; did you mean 'hans'? known: arithmetic, arithmetic-choice, arithmetic-open, hans, lm-eval, skillmix, skillmix-text"
     )

@@ -128,6 +128,17 @@ def test_the_api_applies_options_too() -> None:
         with_options(sn.get_task("skillmix"), {"grade": 1})
 
 
+def test_fields_are_fitted_once_and_without_options_too(tmp_path: Path) -> None:
+    columns = {"columns": ["c"]}
+    fit = lambda **options: {"label_columns": tuple(options["columns"])}  # noqa: E731 - as a plugin may write it
+    task = sn.Task("t", "1", lambda split, **options: [], options={"columns": ["a"]}, fit=fit)
+    fitted = with_options(task, columns)
+    assert with_options(task, None).label_columns == ("a",) and fitted.label_columns == ("c",)
+    assert with_options(fitted, None) is fitted and with_options(fitted, columns) is fitted
+    drawn = set_up(sn.load_registry(), "arithmetic-choice", {"path": str(tmp_path)}).task
+    assert (drawn.chance, with_options(drawn, None).chance) == (None, None)
+
+
 def test_a_point_is_one_zero_or_nan(tmp_path: Path) -> None:
     task = set_up(registry(tmp_path, {"skill": 0.5}), "writing", {}).task
     with pytest.raises(sn.CellError) as error:
