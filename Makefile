@@ -4,12 +4,13 @@ BIN := $(VENV)/bin
 PACKAGES := harness plugins tasks leaderboard
 TYPED := build/typed
 
-.PHONY: help demo test bench lint leaderboard check-leaderboard site clean
+.PHONY: help demo test crash bench lint leaderboard check-leaderboard site clean
 
 help:
 	@echo "make demo               run the benchmark on the embedded model into runs/"
 	@echo "make test               run the tests"
 	@echo "make bench              our speed and memory beside rivals' (installs them apart, in .bench)"
+	@echo "make crash              the demo, killed at 20 seeded moments and continued: the same bytes (15 minutes)"
 	@echo "make lint               ruff and mypy"
 	@echo "make leaderboard        rebuild leaderboard/board from leaderboard/pocket"
 	@echo "make check-leaderboard  fail where leaderboard/board is stale"
@@ -35,6 +36,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+crash: $(VENV)/.installed
+	$(BIN)/python tests/crash_demo.py
 
 # Rivals come without pins, into an environment of their own: nothing else ever needs them.
 .bench/.installed: pyproject.toml constraints.txt

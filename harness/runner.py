@@ -98,6 +98,8 @@ def run_config(
             for model in dict.fromkeys(unit.model for unit in units):
                 _run_model(context, [unit for unit in units if unit.model == model])
             table, problems = _compile(context, index, len(keys))
+    except StorageError as error:
+        raise StorageError(f"{error}; {_standing(context, units)}, the same command goes on from there") from error
     except KeyboardInterrupt as stopped:
         raise Interrupted(_standing(context, units), context.interruption.signum or signal.SIGINT) from stopped
     tried = [folder.read_cell(key) for key in open_cells]

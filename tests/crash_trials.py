@@ -7,6 +7,7 @@ and by file operation (the n-th of fsync, rename, link, unlink: the process dies
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -65,10 +66,13 @@ FILE_OPERATIONS = ("fsync", "replace", "rename", "link", "unlink")
 
 
 class Moment:
-    """When a process dies: after ``seconds``, or at its ``operation``-th file operation, ``before`` it or after."""
+    """When a process dies: after ``seconds``, or at its ``operation``-th file operation, ``before`` it or after.
 
-    def __init__(self, seconds: float = 0.0, operation: int = 0, before: bool = True) -> None:
-        self.seconds, self.operation, self.before = seconds, operation, before
+    With an ``error`` (ENOSPC, EACCES) it lives on, and every fsync from that operation on fails.
+    """
+
+    def __init__(self, seconds: float = 0.0, operation: int = 0, before: bool = True, error: int = 0) -> None:
+        self.seconds, self.operation, self.before, self.error = seconds, operation, before, error
 
     def __str__(self) -> str:
         what = "before" if self.before else "after"
@@ -136,12 +140,15 @@ def _run(folder: Path, model: str, moment: Moment | None) -> int:
 def _count_operations(moment: Moment | None) -> Callable[[], int]:
     """Count file operations, and die at the one of the moment."""
     count = 0
+    fsync = os.fsync
 
     def wrapped(original: Callable[..., Any]) -> Callable[..., Any]:
         def operation(*arguments: Any, **keywords: Any) -> Any:
             nonlocal count
             count += 1
-            here = moment is not None and moment.operation == count
+            if moment is not None and moment.error and original is fsync and count >= moment.operation:
+                raise OSError(moment.error, os.strerror(moment.error))
+            here = moment is not None and not moment.error and moment.operation == count
             if here and moment is not None and moment.before:
                 os.kill(os.getpid(), signal.SIGKILL)
             try:
@@ -277,6 +284,24 @@ def together(place: Path, model: str, seed: int, n: int) -> dict[str, Any]:
     return {"whole": whole, "trials": trials}
 
 
+def unwritable(place: Path, model: str, seed: int, n: int) -> dict[str, Any]:
+    """Let the disk be full, or closed, from some moment of a run on; then continue the run with room again."""
+    whole = uninterrupted(place / "whole", model)
+    rng, trials = random.Random(seed), []
+    for i in range(n):
+        folder = prepared(place / "trial")
+        operation = 1 + int(whole["operations"] * (i + rng.random()) / n)
+        code = wait(start(folder, model, Moment(operation=operation, error=errno.EACCES if i % 2 else errno.ENOSPC)))
+        said = (folder.parent / "out").read_text().splitlines()
+        before = finished(folder)
+        resumed = wait(start(folder, model))
+        after = finished(folder)
+        rewritten = sorted(key for key, stamp in before.items() if after.get(key) != stamp)
+        about = {"error": "EACCES" if i % 2 else "ENOSPC", "code": code, "said": said, "resumed": resumed}
+        trials.append({**about, "finished_before": len(before), "rewritten": rewritten, **state(folder)})
+    return {"whole": whole, "trials": trials}
+
+
 def stopped(place: Path, model: str, signum: int, n: int) -> dict[str, Any]:
     """Ask a run that is inside tuning to stop, and say how it ended."""
     folder = prepared(place / "my runs")
@@ -293,7 +318,7 @@ def stopped(place: Path, model: str, signum: int, n: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     preload()
-    found = {"kills": kills, "together": together, "stopped": stopped}[sys.argv[3]](
+    found = {"kills": kills, "together": together, "stopped": stopped, "unwritable": unwritable}[sys.argv[3]](
         Path(sys.argv[1]), sys.argv[2], int(sys.argv[4]), int(sys.argv[5])
     )
     print(json.dumps(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,28 @@ def test_two_runners_share_a_folder_without_doing_a_cell_twice(
         assert row["contents"] == whole["contents"] and row["left"] == []
         assert row["steps"] <= whole["steps"] + row["killed"]
     assert any(row["runners"] == 2 for row in rows)  # they did share the work
+
+
+def test_a_disk_that_is_full_or_closed_ends_a_run_with_the_path_and_loses_nothing(
+    model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    found = trials("unwritable", tmp_path, model_folder("qwen2"), 6)
+    whole, rows = found["whole"], found["trials"]
+    runs = re.escape(str(tmp_path / "trial" / "runs"))
+    remedies = {
+        "ENOSPC": "no space left on device; free some space or give another folder with -o DIR",
+        "EACCES": "permission denied; give a folder that you may write to with -o DIR",
+    }
+    for row in rows:
+        assert row["code"] == 2
+        (said,) = [line for line in row["said"] if line.startswith("skillneurons: error:")]
+        standing = rf"{row['finished_before']} of 4 cells are finished and saved(; the tuning of \S+ goes on from its checkpoint)?"
+        path = f"cannot write {runs}/[a-z0-9_./-]+"
+        what = f"skillneurons: error: {path}: {remedies[row['error']]}; {standing}, the same command goes on from there"
+        assert re.fullmatch(what, said)
+        assert not any(line.startswith("Traceback") for line in row["said"])
+        assert row["resumed"] == 0 and row["rewritten"] == [] and row["contents"] == whole["contents"]
+    assert min(row["finished_before"] for row in rows) == 0 < max(row["finished_before"] for row in rows)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
