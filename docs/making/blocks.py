@@ -13,6 +13,7 @@ the same code; pages are committed, and a test fails where one is stale.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Mapping
 
@@ -44,11 +45,20 @@ def words_of(text: str) -> list[str]:
 
 
 def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Return a Markdown table; a bar inside a cell is escaped, a line break becomes a space."""
+    """Return a Markdown table; a line break inside a cell becomes a space."""
     lines = [heads, ("---",) * len(heads), *rows]
-    return "\n".join(
-        f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in row)} |" for row in lines
-    )
+    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in lines)
+
+
+def _cell(text: str) -> str:
+    """Return a cell whose bars are no borders: readers of Markdown disagree on an escaped bar inside code."""
+    parts = " ".join(text.split()).split("`")
+    for place in range(1, len(parts), 2):
+        if "|" in parts[place]:
+            parts[place] = f"<code>{html.escape(parts[place], quote=False).replace('|', '&#124;')}</code>"
+        else:
+            parts[place] = f"`{parts[place]}`"
+    return "".join(part if place % 2 else part.replace("|", "\\|") for place, part in enumerate(parts))
 
 
 def markdown(docstring: str) -> str:

@@ -15,7 +15,7 @@ from skillneurons.arguments import build_parser
 
 from making.blocks import table
 
-WIDTH = 80
+WIDTH = 88
 HELP = argparse._HelpAction
 
 
@@ -100,7 +100,7 @@ def _usage(parser: argparse.ArgumentParser) -> list[str]:
     given = [_given(action) for action in sorted(actions, key=lambda one: not one.option_strings)]
     lines, start = [], f"{parser.prog} "
     for word in given:
-        if lines and len(lines[-1]) + 1 + len(word) <= WIDTH:
+        if lines and len(start) + len(lines[-1]) + 1 + len(word) <= WIDTH:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

@@ -23,7 +23,11 @@ def with_mathml(content: str, page: str) -> str:
         try:
             math = convert(tex, display="block" if match["open"] == "[" else "inline")
         except Exception as error:
-            raise ValueError(f"{page}: the formula {tex!r} cannot be read: {error}") from error
+            told = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{page}: the formula {tex!r} cannot be read: {told}") from error
+        unknown = re.search(r"\\[A-Za-z]+", math)
+        if unknown:
+            raise ValueError(f"{page}: the formula {tex!r} cannot be read: it knows no {unknown[0]}")
         return f'<div class="formula">{math}</div>' if match["open"] == "[" else math
 
     return MARKED.sub(made, content)

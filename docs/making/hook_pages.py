@@ -50,7 +50,7 @@ def hook_index() -> str:
 
 def new_page(name: str) -> str:
     """Return a page for a hook that has none yet."""
-    return f"# {name}\n\n<!-- generated: hook {name} -->\n<!-- end of generated -->\n\n## An example\n"
+    return f"# {name}\n\n<!-- generated: hook {name} -->\n<!-- end of generated -->\n\n## A plugin\n"
 
 
 def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
