@@ -19,7 +19,7 @@ RANKS = (
     {"causal_form"},
     {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
     {"registry", "results", "model_source"},
-    {"config_faults", "results_frame", "examples", "progress", "task_setup"},
+    {"config_faults", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"config", "predictions"},
     {"evaluation"},
     {"listing", "plan", "run_context"},
