@@ -7,7 +7,6 @@ usage, texts, names and choices are the parser's own, and a test compares them w
 from __future__ import annotations
 
 import argparse
-import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
 
@@ -79,6 +78,9 @@ def _lines(parser: argparse.ArgumentParser, level: int) -> list[str]:
         if named:
             title = "option" if group.title == "options" else f"option ({group.title})"
             lines += ["", table((title, "what it does"), [(_names(one), _told(one)) for one in named])]
+    more = (parser.epilog or "").removesuffix(build_parser().epilog or "").rstrip("; ")
+    if more:
+        lines += ["", _sentence(_text(more))]
     for name, inner in parts(parser).items():
         lines += ["", f"{'#' * level} {name}", "", *_lines(inner, level + 1)]
     return lines
@@ -154,9 +156,3 @@ def _text(text: str | None) -> str:
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text and not text.endswith(".") else text
 
-
-def typed(text: str) -> list[list[str]]:
-    """Return the arguments of every ``skillneurons`` command that stands in a text, one a line."""
-    whole = text.replace("\\\n", " ")
-    lines = [line.strip().removeprefix("$ ") for line in whole.splitlines()]
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("skillneurons ")]
