@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import skillneurons as sn
-from skillneurons.plugin_loading import source_hash
+from skillneurons.plugin_hash import source_hash
 from skillneurons.registry import load_registry
 
 GOOD = """
