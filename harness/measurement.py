@@ -27,6 +27,7 @@ from skillneurons.model import LanguageModel
 from skillneurons.outputs import answer, read_inputs
 from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.planting import Plant
+from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.prefix import keeps_every_position
 from skillneurons.prompt import SoftPrompt
 from skillneurons.spool import ActivationRows
@@ -83,12 +84,8 @@ def metric_row(metric: Metric, columns: Sequence[str], example: Example, output:
     if missing:
         return [math.nan] * len(columns)
     where = f"metric {metric.name!r}, example {example.id!r}"
-    try:
-        result = metric.per_example(example, output)
-    except SkillNeuronsError:
-        raise
-    except Exception as error:
-        raise CellError(f"{where}: raised {type(error).__name__}: {error}") from error
+    call = PluginCall("metric", metric.name, "per_example", f"example {example.id!r}")
+    result = call_plugin(call, metric.per_example, example, output)
     if isinstance(result, Mapping):
         named = {f"{metric.name}.{name}": value for name, value in result.items()}
         if metric.columns is None:

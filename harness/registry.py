@@ -129,7 +129,7 @@ class Registry:
             found = known.get(error.call.name) or known.get(error.call.name.partition("/")[0])
             return call_failure(found.plugin, error, about) if found else str(error)
         if isinstance(error, SkillNeuronsError):
-            return " ".join(str(error).split())
+            return str(error)
         return raw_failure(self.records, error, about) or error_line(error)
 
     def _find(self, kind: str, name: str, known: Mapping[str, Registered], parts: Sequence[str] = ()) -> Registered:
