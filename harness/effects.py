@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.inputs import EncodedExample
-from skillneurons.measurement import Applied, metric_row
+from skillneurons.measurement import Applied
+from skillneurons.metric_row import metric_row
 from skillneurons.types import Output
 
 Doubles = npt.NDArray[np.float64]

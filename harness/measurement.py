@@ -17,17 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from skillneurons.activations import ActivationRecorder
-from skillneurons.errors import CellError, SkillNeuronsError, UserError
-from skillneurons.form import LARGEST
+from skillneurons.errors import SkillNeuronsError, UserError
 from skillneurons.gradients import activation_times_gradient
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, equal_length_batches, in_order_batches, near_length_batches
+from skillneurons.metric_row import metric_row
 from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
 from skillneurons.outputs import answer, read_inputs
 from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.planting import Plant
-from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.prefix import keeps_every_position
 from skillneurons.prompt import SoftPrompt
 from skillneurons.spool import ActivationRows
@@ -73,43 +72,6 @@ def accuracy(encoded: Sequence[EncodedExample], outputs: Sequence[Output]) -> tu
     means = [float(np.mean(values)) for values in by_class.values()]
     variance = sum(np.var(values) / len(values) for values in by_class.values()) / len(means) ** 2
     return float(np.mean(means)), float(np.sqrt(variance))
-
-
-def metric_row(metric: Metric, columns: Sequence[str], example: Example, output: Output) -> list[float]:
-    """Return one metric's values of one example in the order of ``columns`` (full names).
-
-    Raise CellError naming the metric and the example when it raises, or returns another shape.
-    """
-    missing = [name for name in metric.needs if getattr(output, name, None) is None]
-    if missing:
-        return [math.nan] * len(columns)
-    where = f"metric {metric.name!r}, example {example.id!r}"
-    call = PluginCall("metric", metric.name, "per_example", f"example {example.id!r}")
-    result = call_plugin(call, metric.per_example, example, output)
-    if isinstance(result, Mapping):
-        named = {f"{metric.name}.{name}": value for name, value in result.items()}
-        if metric.columns is None:
-            raise CellError(f"{where}: returned a mapping, but the metric declares no columns (Metric.columns)")
-        if callable(metric.columns):  # columns that depend on the task: what an example lacks is not scored
-            return [_number(where, column, named.get(column, math.nan)) for column in columns]
-        if set(named) != set(columns):
-            extra, absent = sorted(set(named) - set(columns)), sorted(set(columns) - set(named))
-            raise CellError(f"{where}: returned other columns than declared (unexpected {extra}, missing {absent})")
-        values = [named[column] for column in columns]
-    elif len(columns) == 1:
-        values = [result]
-    else:
-        raise CellError(f"{where}: returned {type(result).__name__}, but {len(columns)} columns are declared")
-    return [_number(where, column, value) for column, value in zip(columns, values, strict=True)]
-
-
-def _number(where: str, column: str, value: Any) -> float:
-    scalar = value.item() if getattr(value, "shape", None) == () else value  # numpy and torch scalars
-    if not isinstance(scalar, int | float) or math.isinf(scalar):
-        raise CellError(f"{where}: {column} must be one finite number or NaN, got {value!r}")
-    if abs(scalar) > LARGEST:
-        raise CellError(f"{where}: {column} is {value!r}, beyond {LARGEST:g}; scale it, e.g. by its logarithm")
-    return float(scalar)
 
 
 def measure(

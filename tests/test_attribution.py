@@ -14,7 +14,8 @@ import torch
 from parity_task import parity_examples
 from skillneurons.attribution import top_neurons
 from skillneurons.inputs import encode_examples
-from skillneurons.measurement import accuracy, measure, metric_row
+from skillneurons.measurement import accuracy, measure
+from skillneurons.metric_row import metric_row
 from skillneurons.prompt import initial_prompt
 
 CONFIDENT = sn.Metric("p_yes", lambda example, output: math.exp(output.choice_log_probs[0]))  # type: ignore[index]

@@ -21,7 +21,7 @@ RANKS = (
     {"splits", "cell_form", "across_file", "config_source", "statistics"},
     {"plugin_checks", "plugin_failures", "plugin_loading", "plugin_reason"},
     {"registry", "results", "model_source"},
-    {"config_faults", "results_frame", "examples", "progress", "task_setup"},
+    {"config_faults", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"config", "predictions"},
     {"evaluation"},
     {"listing", "plan", "run_context"},

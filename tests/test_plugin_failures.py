@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import skillneurons as sn
 from skillneurons.cli import main
-from skillneurons.measurement import metric_row
+from skillneurons.metric_row import metric_row
 from skillneurons.plugin_calls import PluginCall, call_plugin, error_line
 from skillneurons.registry import Registry, load_registry
 from skillneurons.task_setup import grade_text, set_up
