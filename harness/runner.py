@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
-from skillneurons.errors import ModelError, SkillNeuronsError
+from skillneurons.errors import ModelError
 from skillneurons.finished_cell import failed_cell, ok_cell, run_record
 from skillneurons.plan import PlannedCell, Unit, plan
 from skillneurons.progress import Progress
@@ -140,7 +140,7 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
             lm = lm or _loaded(context, units[0].model)
             measure_across(context, lm, sides, key, absent)
         except Exception as error:  # the cells are finished and saved; this part alone is missing
-            told = str(error) if isinstance(error, SkillNeuronsError) else f"{type(error).__name__}: {error}"
+            told = context.registry.told(error)
             context.notes.append(f"across tasks, seed {seed}: not measured: {told}")
 
 
@@ -158,7 +158,7 @@ def _loaded(context: RunContext, model: str) -> LanguageModel:
     return lm
 
 
-def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem: Exception | None) -> None:
+def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem: BaseException | None) -> None:
     """Run one unit and save its cells; whatever goes wrong is saved as the reason of failed cells."""
     started = time.time()
     left = {cell.key: cell for cell in unit.pending}
@@ -182,7 +182,10 @@ def _run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem
                 else:
                     _fail(context, unit, cell, started, lm, failure)
                 del left[key]
-        except Exception as error:  # one unit never ends a run; its reason is saved in its cells and shown
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # one unit never ends a run; its reason is saved in its cells and shown
             problem = error
     for cell in left.values():
         _fail(context, unit, cell, started, lm, problem)
@@ -200,9 +203,10 @@ def _fail(
     cell: PlannedCell,
     started: float,
     lm: LanguageModel | None,
-    problem: Exception | None,
+    problem: BaseException | None,
 ) -> None:
-    result = failed_cell(context.config, unit, cell, lm, problem)
+    told = " ".join(context.registry.told(problem, f"cell {cell.key}").split()) if problem is not None else "None"
+    result = failed_cell(context.config, unit, cell, lm, problem, told)
     if _has_figures(context, cell.key):  # what is finished is never taken back
         told = (result.error or {})["message"]
         context.notes.append(f"{cell.key}: its causal part could not be finished: {told}; its correlations stand")
@@ -218,7 +222,7 @@ def _finish(
     result: Result,
     started: float,
     lm: LanguageModel | None,
-    problem: Exception | None = None,
+    problem: BaseException | None = None,
     measured: UnitResult | None = None,
 ) -> None:
     """Save a cell with the record of this run, then tell the observers."""

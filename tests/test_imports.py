@@ -13,11 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic"},
+    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic", "plugin_hash", "plugin_record"},
+    {"plugin_calls", "plugins_installed"},
     {"planting", "neutral", "moments"},
     {"form"},
     {"causal_form"},
-    {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics"},
+    {"splits", "cell_form", "across_file", "config_source", "statistics"},
+    {"plugin_checks", "plugin_failures", "plugin_loading", "plugin_reason"},
     {"registry", "results", "model_source"},
     {"config_faults", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"config", "predictions"},

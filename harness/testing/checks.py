@@ -47,7 +47,7 @@ class Check:
         return Finding(subject, self.name, "failed" if message else "ok", message or "")
 
 
-class NotApplicable(Exception):  # noqa: N818 - no error: there is nothing to look at
+class NotApplicable(Exception):
     """A check has nothing to look at; the text says why."""
 
 

@@ -90,7 +90,7 @@ def hash_of(example: Example) -> str:
     """Return a hash over all that an example holds."""
     from skillneurons.examples import data_hash
 
-    empty: dict[Split, Sequence[Example]] = {split: () for split in SPLITS}
+    empty: dict[Split, Sequence[Example]] = dict.fromkeys(SPLITS, ())
     return data_hash({**empty, "train": (example,)})
 
 

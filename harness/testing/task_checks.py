@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
-from typing import Any
 
 from skillneurons.errors import DataError, SkillNeuronsError
 from skillneurons.testing.checks import NotApplicable, check, said
 from skillneurons.testing.task_case import MOST, STRANGE, TaskCase, grades, hash_of, loading_error
-from skillneurons.types import SPLITS, Example, Split
+from skillneurons.types import SPLITS, Example
 
 FEW = 7
 SURE = 3.0  # standard errors
