@@ -19,7 +19,6 @@ NUMBERS = (
     ("minimum", "at least {}"),
     ("exclusiveMaximum", "below {}"),
     ("maximum", "at most {}"),
-    ("pattern", "matching `{}`"),
 )
 LARGE = 10**12  # bounds beyond this only keep a number storable
 
@@ -180,13 +179,13 @@ def _type(schema: Mapping[str, Any]) -> str:
         return " or ".join(_type(one) for one in schema["anyOf"])
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
-    bounds = [text.format(_short(schema[key])) for key, text in NUMBERS if _bounds(schema, key)]
+    bounds = [text.format(f"{schema[key]:g}") for key, text in NUMBERS if _bounds(schema, key)]
     names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true`, `false`"}
     kind = str(schema.get("type", ""))
     if kind == "array":
         inner = schema.get("items", {})
         count = f"{schema['minItems']} " if schema.get("minItems", 0) > 1 else ""
-        return f"list of {count}{_type(inner)}".replace("whole number", "whole numbers").replace("of text", "of texts")
+        return f"list of {count}{_type(inner)}".replace("number", "numbers").replace("text", "texts")
     if kind == "object":
         return "mapping"
     if kind == "null":
@@ -195,8 +194,4 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _bounds(schema: Mapping[str, Any], key: str) -> bool:
-    return key in schema and (isinstance(schema[key], str) or abs(schema[key]) < LARGE)
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
+    return key in schema and abs(schema[key]) < LARGE

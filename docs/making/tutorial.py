@@ -25,7 +25,7 @@ PAGE = Path(__file__).resolve().parent.parent / "tutorial.md"
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^# -> (.*)$", re.MULTILINE)
 MARK = "@@ fence on line "
-LIMIT = 300  # seconds, of all commands together
+LIMIT = 540  # seconds, of all commands together: what hangs is ended
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,15 @@ def environment(folder: Path) -> dict[str, str]:
     borrowed = "".join(f"import site; site.addsitedir({place!r})\n" for place in places)
     (Path(inside) / "borrowed.pth").write_text(borrowed, encoding="utf-8")
     command = folder / "bin" / "skillneurons"
-    command.write_text(f"#!{folder / 'bin' / 'python'}\nfrom skillneurons.cli import main\n\nraise SystemExit(main())\n")
+    command.write_text(
+        f"#!{folder / 'bin' / 'python'}\nfrom skillneurons.cli import main\n\nraise SystemExit(main())\n"
+    )
     command.chmod(0o755)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_", "SKILLNEURONS"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "PYTEST", "PIP_", "SKILLNEURONS"))
+    }
     return {
         **kept,
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
