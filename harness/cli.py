@@ -292,10 +292,15 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _plugins(arguments: argparse.Namespace) -> int:
-    from skillneurons.listing import plugin_listing
+    from skillneurons.plugin_commands import plugins_command
 
-    print(plugin_listing(_registry(arguments), as_json=arguments.json))
-    return 0
+    arguments.plugin += arguments.more_plugin
+    arguments.no_plugin += arguments.more_no_plugin
+    arguments.strict_plugins |= arguments.more_strict_plugins
+    text, remarks, code = plugins_command(arguments, _registry(arguments))
+    print(text)
+    _say(remarks)
+    return code
 
 
 def _selftest(arguments: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ def listing(what: str, registry: Registry, *, as_json: bool = False, complaints:
         "graders": ("name", "version", "synthetic", "plugin", "description"),
         "models": ("name", "description"),
     }[what]
-    return _table(rows, shown)
+    return text_table(rows, shown)
 
 
 def plugin_listing(registry: Registry, *, as_json: bool = False) -> str:
@@ -52,7 +52,7 @@ def plugin_listing(registry: Registry, *, as_json: bool = False) -> str:
         names += [hook for hook in row["hooks"] if hook == "cell_finished"]
         row["registers"] = row["reason"] or ", ".join(names)
         row["place"] = f"{row['file']}:{row['line']}" if row["line"] else row["file"]
-    return _table(rows, ("name", "version", "kind", "status", "registers", "place"))
+    return text_table(rows, ("name", "version", "kind", "status", "registers", "place"))
 
 
 def _tasks(registry: Registry, told: list[str]) -> list[dict[str, Any]]:
@@ -148,7 +148,7 @@ def _models(registry: Registry, told: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+def text_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     """Return rows as left-aligned text columns."""
     cells = [[("" if row[c] is None else str(row[c])) for c in columns] for row in rows]
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]

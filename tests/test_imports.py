@@ -52,6 +52,7 @@ RANKS = (
     {"compare_text", "compare_plot"},
     {"runner"},
     {"selftest"},
+    {"plugin_commands", "plugin_new"},
     {"cli"},
     {"__main__"},
 )
