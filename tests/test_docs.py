@@ -32,7 +32,7 @@ PLUGINS = [
     (page, found[1], fence["code"])
     for page, text in PAGES.items()
     for fence in FENCE.finditer(text)
-    if (found := re.fullmatch(r'python title="(.+\.py)"', fence["info"].strip()))
+    if (found := re.fullmatch(r'python title="([^/]+\.py)"', fence["info"].strip()))
 ]
 
 
@@ -207,7 +207,7 @@ def commands_of(text: str) -> list[list[str]]:
     """Return the arguments of every skillneurons command on a page: in its fences, and what stands in a line with arguments."""
     typed = [line for fence in FENCE.finditer(text) for line in fence["code"].replace("\\\n", " ").splitlines()]
     typed += re.findall(r"`(skillneurons [a-z]+ [^`]+)`", FENCE.sub("", text))
-    lines = [line.strip().removeprefix("$ ") for line in typed]
+    lines = [re.split(r" [|&]{1,2} ", line.strip().removeprefix("$ "))[0] for line in typed]
     return [shlex.split(line, comments=True)[1:] for line in lines if re.match(r"skillneurons [a-z]+(\s|$)", line)]
 
 

@@ -139,7 +139,7 @@ def _names(action: argparse.Action) -> str:
 def _told(action: argparse.Action) -> str:
     """Return the help text, what may be chosen, and whether it must be given or may be given again."""
     told = [_text(action.help)]
-    if action.choices is not None:
+    if action.choices is not None and not all(str(one) in told[0] for one in action.choices):
         told.append("one of " + ", ".join(f"`{one}`" for one in action.choices))
     if isinstance(action, argparse._AppendAction) and "again" not in told[0]:
         told.append("may be given again")
