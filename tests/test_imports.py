@@ -61,6 +61,7 @@ RANKS = (
     {"compare"},
     {"compare_text", "compare_plot"},
     {"runner"},
+    {"testing"},
     {"selftest"},
     {"plugin_commands", "plugin_new"},
     {"cli"},
@@ -125,10 +126,17 @@ def test_the_harness_imports_downwards(path: Path) -> None:
     assert upward(path.stem, path.read_text()) == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "harness" / "testing").glob("*.py")), ids=lambda path: path.stem)
+def test_the_contract_kit_imports_downwards(path: Path) -> None:
+    assert upward("testing", path.read_text()) == []
+
+
 def test_the_check_catches_an_import_upwards() -> None:
     assert upward("errors", "from skillneurons.runner import run") == ["skillneurons.runner"]
     assert upward("runner", "import skillneurons.tasks.hans") == ["skillneurons.tasks.hans"]
     assert upward("errors", "from skillneurons import registry") == ["skillneurons.registry"]
+    assert upward("testing", "from skillneurons.cli import main") == ["skillneurons.cli"]
+    assert upward("runner", "import skillneurons.testing.checks") == ["skillneurons.testing.checks"]
 
 
 def cycle(sources: Mapping[str, str]) -> list[str]:

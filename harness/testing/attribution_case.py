@@ -25,11 +25,10 @@ def rows() -> tuple[Array, Array]:
     activations = rng.normal(size=(ROWS, NEURONS))
     values = np.stack([rng.integers(0, 2, ROWS), rng.normal(size=ROWS), rng.integers(0, 2, ROWS)], axis=1).astype(float)
     values[rng.permutation(ROWS)[: ROWS // 4], GAPS] = np.nan
-    activations[:, LIKE], activations[:, UNLIKE], activations[:, CONSTANT] = (
-        values[:, CLASSES],
-        -values[:, CLASSES],
-        2.5,
-    )
+    near = 0.01 * activations  # a spread within the classes, for a statistic that divides by it
+    activations[:, LIKE] = values[:, CLASSES] + near[:, LIKE]
+    activations[:, UNLIKE] = near[:, UNLIKE] - values[:, CLASSES]
+    activations[:, CONSTANT] = 2.5
     return activations, values
 
 

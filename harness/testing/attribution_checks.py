@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from skillneurons.testing.attribution_case import (
     CLASSES,
@@ -33,7 +35,7 @@ def deterministic(case: AttributionCase) -> str | None:
     for name, array in case.of(case.filled()).items():
         if not np.array_equal(array, case.whole[name], equal_nan=True):
             return f"{case.subject}: {name}() differs for the same rows; draw from a fixed seed, made in __init__"
-    where = first_difference(case.fingerprint(), case.context.fresh["values"].get(f"attribution {case.name}", {}))
+    where = first_difference(case.fingerprint(), case.context.fresh_values(f"attribution {case.name}"))
     if where:
         return f"{case.subject}: {where}() differs in a fresh process with another PYTHONHASHSEED; use nothing of hash() or time"
     return None
@@ -44,7 +46,7 @@ def batch_invariance(case: AttributionCase) -> str | None:
     """One update, many, and another order of the rows give the same numbers."""
     whole = case.whole
     order = np.random.default_rng(21).permutation(ROWS)
-    ways = {
+    ways: dict[str, list[Any]] = {
         "in batches of 7": [slice(start, start + 7) for start in range(0, ROWS, 7)],
         "row by row": [slice(start, start + 1) for start in range(ROWS)],
         "in another order": [order],

@@ -101,7 +101,7 @@ def _loaded_by_importing(plugin: str) -> dict[str, list[str]]:
 
     found = {}
     for source in wanted_sources(plugin)[0]:
-        found[source.record.name] = _loaded_by(lambda one=source: register_all(one))  # type: ignore[misc]
+        found[source.record.name] = _loaded_by(lambda one=source: register_all(one))
     return found
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.testing.checks import NotApplicable, said
-from skillneurons.testing.task_case import STRANGE, TaskCase
+from skillneurons.testing.task_case import STRANGE
 from skillneurons.types import Example, Grader
 
 if TYPE_CHECKING:
@@ -31,11 +32,9 @@ class GraderCase:
         return f"grader {self.name!r}"
 
     def try_to_make(self) -> None:
-        """Make the grader; an option that it wants first is no fault."""
-        try:
+        """Make the grader, so that what this loads is seen; whether it can be made is told by ``make``."""
+        with contextlib.suppress(Exception):
             self.grader.make(**self.grader.options)
-        except SkillNeuronsError:
-            return
 
     @cached_property
     def made(self) -> Points:
@@ -51,7 +50,7 @@ class GraderCase:
     def texts(self) -> list[tuple[Example, str, Mapping[str, str]]]:
         """Return examples with a text and its rubric, of a task that has one: the plugin's own first."""
         for name in self.context.tasks_to_try():
-            case = TaskCase(self.context, name)
+            case = self.context.task_case(name)
             rubric = case.registered.rubric
             if rubric is None or isinstance(case.outcome, SkillNeuronsError):
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from skillneurons.testing.checks import NotApplicable, check
 from skillneurons.testing.grader_case import GraderCase
@@ -25,8 +26,9 @@ def make(case: GraderCase) -> str | None:
         return (
             f"{case.subject}: make cannot be called with the declared options ({error}); declare each with its default"
         )
-    if not callable(case.made):
-        return f"{case.subject}: make gives {case.made!r}; it must give the function (example, text, rubric, grading)"
+    made: Any = case.made
+    if not callable(made):
+        return f"{case.subject}: make gives {made!r}; it must give the function (example, text, rubric, grading)"
     return None
 
 
@@ -59,7 +61,7 @@ def deterministic(case: GraderCase) -> str | None:
     first = case.fingerprint()
     for what, other in (
         ("when it is graded again", case.fingerprint()),
-        ("in a fresh process", case.context.fresh["values"].get(f"grader {case.name}", {})),
+        ("in a fresh process", case.context.fresh_values(f"grader {case.name}")),
     ):
         where = first_difference(first, other)
         if where:

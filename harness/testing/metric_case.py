@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.testing.checks import NotApplicable
-from skillneurons.testing.task_case import STRANGE, TaskCase, grades
+from skillneurons.testing.task_case import STRANGE, grades
 from skillneurons.types import Example, Metric, Output, Task
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class MetricCase:
         found: list[Probe] = []
         wanted = [name for name in self.metric.tasks or () if name in self.context.registry.tasks]
         for name in dict.fromkeys([*self.context.tasks_to_try(), *wanted]):
-            case = TaskCase(self.context, name)
+            case = self.context.task_case(name)
             if isinstance(case.outcome, SkillNeuronsError):  # the contract of that task says so
                 continue
             columns = self.metric.columns_for(case.task)
@@ -86,11 +87,11 @@ class MetricCase:
         """Return the values of one probe, as a run has them."""
         from skillneurons.metric_row import metric_row
 
-        return metric_row(self.metric, probe.columns, probe.example, probe.output)
+        return metric_row(self.metric, probe.columns, *copy.deepcopy((probe.example, probe.output)))
 
     def raw(self, probe: Probe) -> Any:
         """Return what the metric's function gives, None where the probe lacks what it needs."""
-        return None if self.lacks(probe) else self.metric.per_example(probe.example, probe.output)
+        return None if self.lacks(probe) else self.metric.per_example(*copy.deepcopy((probe.example, probe.output)))
 
     def lacks(self, probe: Probe) -> bool:
         """Return whether a probe's output is without what the metric needs."""
@@ -158,5 +159,7 @@ def _texts(task: Task, example: Example, other: Example) -> Iterator[tuple[str, 
         )
         yield answer, output
         if place == 0:
-            unknown = {"predicted_log_prob": math.nan, "margin": math.nan, "entropy": math.nan}
-            yield "the target, without confidence", replace(output, **unknown)
+            yield (
+                "the target, without confidence",
+                replace(output, predicted_log_prob=math.nan, margin=math.nan, entropy=math.nan),
+            )

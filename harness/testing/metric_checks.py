@@ -107,7 +107,7 @@ def deterministic(case: MetricCase) -> str | None:
         assert not isinstance(row, SkillNeuronsError)  # noqa: S101 - values would have raised
         if repr(row[0]) != repr(row[1]):
             return f"{case.subject}, {probe.place}: gives {row[0]} and then {row[1]}; draw nothing, or from a seed made of the example's id"
-    where = first_difference(case.fingerprint(), case.context.fresh["values"].get(f"metric {case.name}", {}))
+    where = first_difference(case.fingerprint(), case.context.fresh_values(f"metric {case.name}"))
     if where:
         return f"{case.subject}: {where} differs in a fresh process with another PYTHONHASHSEED; use skillneurons.stable_hash, not hash()"
     return None
@@ -136,7 +136,8 @@ def leaves_its_input(case: MetricCase) -> str | None:
     for probe in case.probes:
         given: list[Any] = [copy.deepcopy(probe.example), copy.deepcopy(probe.output)]
         kept = [repr(one) for one in given]
-        case.raw(replace(probe, example=given[0], output=given[1]))
+        if not case.lacks(probe):
+            case.metric.per_example(*given)
         for name, one, was in zip(("example", "output"), given, kept, strict=True):
             if repr(one) != was:
                 return f"{case.subject}, {probe.place}: changes the {name} it is given; work on a copy (dict(example.fields))"

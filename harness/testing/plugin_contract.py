@@ -29,7 +29,7 @@ def contract(plugin: str) -> Callable[..., None]:
 
     @pytest.mark.parametrize("planned", cases)
     def test_contract(planned: Planned | Finding) -> None:
-        report(planned.run() if isinstance(planned, Planned) else planned)
+        report_of(planned)
 
     return test_contract
 
@@ -47,10 +47,11 @@ def name_of(one: Planned | Finding) -> str:
     return one.name if isinstance(one, Planned) else f"{one.subject}: {one.check}"
 
 
-def report(finding: Finding) -> None:
-    """Pass, fail or skip the running test as a finding says."""
+def report_of(one: Planned | Finding) -> None:
+    """Make a check and pass, fail or skip the running test as it finds."""
     import pytest
 
+    finding = one.run() if isinstance(one, Planned) else one
     if finding.status == "failed":
         pytest.fail(finding.message, pytrace=False)
     if finding.status == "skipped":

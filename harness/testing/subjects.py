@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import unknown_name
 from skillneurons.plugin_loading import BUILTINS, Source, sources
 from skillneurons.plugin_record import PluginRecord
 from skillneurons.registry import Registry, load_registry
-from skillneurons.testing.checks import Check, Finding, known_checks
+from skillneurons.testing.checks import KINDS, Check, Finding, NotApplicable, known_checks
 
-OTHER_SEED = 1
+if TYPE_CHECKING:
+    from skillneurons.testing.task_case import TaskCase
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Context:
 
     def __init__(self, plugin: str) -> None:
         self.plugin = plugin
+        self._task_cases: dict[str, TaskCase] = {}
         wanted, given = wanted_sources(plugin)
         self.registry: Registry = load_registry(given)
         places = [(s.record.kind, s.record.name, s.record.entry_point, s.record.file) for s in wanted]
@@ -102,15 +104,33 @@ class Context:
         from skillneurons.testing.attribution_case import AttributionCase
         from skillneurons.testing.grader_case import GraderCase
         from skillneurons.testing.metric_case import MetricCase
-        from skillneurons.testing.task_case import TaskCase
 
-        makers = {"task": TaskCase, "metric": MetricCase, "attribution": AttributionCase, "grader": GraderCase}
+        makers = {"metric": MetricCase, "attribution": AttributionCase, "grader": GraderCase}
+
+        def case(kind: str, name: str) -> Any:
+            return self.task_case(name) if kind == "task" else makers[kind](self, name)
+
         return {
-            f"{kind} {name}": make(self, name)
+            f"{kind} {name}": case(kind, name)
             for record in self.records
-            for kind, make in makers.items()
+            for kind in KINDS[1:]
             for name in getattr(record, f"{kind}s")
         }
+
+    def task_case(self, name: str) -> TaskCase:
+        """Return a task under examination, the same one every time: its examples are loaded once."""
+        from skillneurons.testing.task_case import TaskCase
+
+        if name not in self._task_cases:
+            self._task_cases[name] = TaskCase(self, name)
+        return self._task_cases[name]
+
+    def fresh_values(self, subject: str) -> dict[str, str]:
+        """Return what a subject gives in a fresh process, as texts by name; NotApplicable where it is not there."""
+        values: dict[str, dict[str, str]] = self.fresh["values"]
+        if subject not in values:
+            raise NotApplicable(f"{subject} is not registered in a fresh process (see same names)")
+        return values[subject]
 
     def tasks_to_try(self) -> list[str]:
         """Return the names of the plugin's own tasks and the built-in ones."""

@@ -37,8 +37,8 @@ def options(case: TaskCase) -> str | None:
     for mine, theirs in zip(case.load("train", FEW), case.load("train", FEW, **task.options), strict=False):
         if hash_of(mine) != hash_of(theirs):
             return (
-                f"{case.subject}: load gives {theirs.id!r} with the declared defaults and {mine.id!r} without options, "
-                "or other content; declare the defaults that load has"
+                f"{case.subject}: load gives another example with the declared defaults ({theirs.prompt!r}) than without "
+                f"options ({mine.prompt!r}); declare the defaults that load has"
             )
     return None
 
@@ -98,7 +98,7 @@ def same_seed(case: TaskCase) -> str | None:
     where = first_difference(first, again)
     if where:
         return f"{case.subject}: {where} differs when it is loaded again; {remedy}"
-    where = first_difference(first, _examples_of(case.context.fresh["values"].get(f"task {case.name}", {})))
+    where = first_difference(first, _examples_of(case.context.fresh_values(f"task {case.name}")))
     return (
         f"{case.subject}: {where} differs in a fresh process with another PYTHONHASHSEED; {remedy}" if where else None
     )
@@ -161,18 +161,21 @@ def _constant_answers(examples: list[Example]) -> list[tuple[str, float, float]]
 
 @check("task", "can be passed")
 def can_be_passed(case: TaskCase) -> str | None:
-    """The target of an example is graded as right."""
-    scored = 0
+    """The target of an example is graded as right; of a generation task, that of some example (it is a reference text)."""
+    best = math.nan
     for example in case.graded:
         correct = grades(case.task, example, example.target)["correct"]
-        scored += not math.isnan(correct)
-        if correct < 1:
+        best = correct if math.isnan(best) else max(best, correct)
+        if correct < 1 and case.task.kind != "generation":
             return (
                 f"{case.subject}, example {example.id!r}: its own target {example.target!r} is graded {correct:g}; "
                 "grade must give correct = 1 to the expected answer"
             )
-    if not scored:
-        return f"{case.subject}: no target is graded at all (correct is NaN everywhere); nobody can pass it"
+    if not best >= 1:
+        return (
+            f"{case.subject}: no target is graded as right (the best of {len(case.graded)} has correct = {best:g}), so "
+            "nobody can pass it; grade must give correct = 1 to an expected answer"
+        )
     return None
 
 
@@ -223,7 +226,7 @@ def graded(case: TaskCase) -> str | None:
             if repr(found) != repr(again):
                 return f"{where}: grade gives {found} and then {again}; the same text must get the same numbers"
     first = _grades_of(case.fingerprint())
-    where = first_difference(first, _grades_of(case.context.fresh["values"].get(f"task {case.name}", {})))
+    where = first_difference(first, _grades_of(case.context.fresh_values(f"task {case.name}")))
     return f"{case.subject}: {where} differs in a fresh process; grade must depend on the text alone" if where else None
 
 

@@ -19,7 +19,7 @@ def text_round_trips(case: TaskCase) -> str | None:
     for split, examples in case.splits.items():
         for example in examples:
             for part, text in texts_of(example):
-                fault = fault_of(text) or (token_fault(text) if part != "id" and part != "group" else "")
+                fault = fault_of(text) or (token_fault(text) if part not in {"id", "group"} else "")
                 if fault:
                     return f"{case.subject}, {split} example {example.id!r}: its {part} {text!r} {fault}"
     return None
