@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 EPILOG = "exit codes: 0 done; 1 some cell failed; 2 something to mend in the input"
 MODEL = "'pocket' or 'pocket-small', a hub id, or a folder"
@@ -64,10 +63,11 @@ def _plugins_actions(parser: argparse.ArgumentParser) -> None:
 def _plugin_options(prefix: str = "") -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     group = options.add_argument_group("plugins")
-    names: dict[str, Any] = {"action": "append", "default": []}
     add = group.add_argument
-    add("-p", "--plugin", dest=f"{prefix}plugin", metavar="PLUGIN", help="a file, a folder or a module", **names)
-    add("--no-plugin", dest=f"{prefix}no_plugin", metavar="NAME", help="leave a plugin out", **names)
+    name = f"{prefix}plugin"
+    add("-p", "--plugin", dest=name, action="append", default=[], metavar="PLUGIN", help="a file, a folder or a module")
+    name = f"{prefix}no_plugin"
+    add("--no-plugin", dest=name, action="append", default=[], metavar="NAME", help="leave a plugin out")
     strict = "exit 2 if a plugin cannot be loaded"
     add("--strict-plugins", dest=f"{prefix}strict_plugins", action="store_true", help=strict)
     return options

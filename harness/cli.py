@@ -294,8 +294,8 @@ def _list(arguments: argparse.Namespace) -> int:
 def _plugins(arguments: argparse.Namespace) -> int:
     from skillneurons.plugin_commands import plugins_command
 
-    arguments.plugin += arguments.more_plugin
-    arguments.no_plugin += arguments.more_no_plugin
+    arguments.plugin = [*arguments.plugin, *arguments.more_plugin]
+    arguments.no_plugin = [*arguments.no_plugin, *arguments.more_no_plugin]
     arguments.strict_plugins |= arguments.more_strict_plugins
     text, remarks, code = plugins_command(arguments, _registry(arguments))
     print(text)

@@ -24,10 +24,11 @@ KINDS = ("task", "metric", "attribution")
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 LONGEST = 50
+QUICK = "--limit 100 --set prompt.steps=50 --set causal.enabled=false"
 RUN = {
-    "task": "skillneurons run -t {name} -M confidence --limit 100",
-    "metric": "skillneurons run -t arithmetic -M {name} --limit 100",
-    "attribution": "skillneurons run -t arithmetic -M confidence --limit 100 --set attribution.statistic={name}",
+    "task": f"skillneurons run -t {{name}} -M confidence {QUICK}",
+    "metric": f"skillneurons run -t arithmetic -M {{name}} {QUICK}",
+    "attribution": f"skillneurons run -t arithmetic -M confidence --set attribution.statistic={{name}} {QUICK}",
 }
 
 

@@ -13,8 +13,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs", "html_table", "arguments", "atomic", "plugin_hash", "plugin_record"},
-    {"plugin_calls", "plugins_installed"},
+    {
+        "errors",
+        "types",
+        "hookspecs",
+        "html_table",
+        "arguments",
+        "atomic",
+        "plugin_calls",
+        "plugin_hash",
+        "plugin_record",
+        "plugins_installed",
+    },
     {"planting", "neutral", "moments"},
     {"form"},
     {"causal_form"},
