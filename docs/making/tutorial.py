@@ -106,7 +106,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run(todo: list[Step], place: Path) -> Told:
-    """Run the steps in ``place``/work; raise subprocess.TimeoutExpired where they take longer than LIMIT seconds."""
+    """Run the steps in the folder ``work`` of ``place``; raise subprocess.TimeoutExpired where they take longer than LIMIT seconds."""
     variables = environment(place / "venv")
     work = place / "work"
     work.mkdir()
