@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PACKAGES := harness plugins tasks leaderboard
 TYPED := build/typed
 
-.PHONY: help demo test crash bench lint leaderboard check-leaderboard site clean
+.PHONY: help demo test crash bench lint leaderboard check-leaderboard site docs docs-pages clean
 
 help:
 	@echo "make demo               run the benchmark on the embedded model into runs/"
@@ -15,6 +15,8 @@ help:
 	@echo "make leaderboard        rebuild leaderboard/board from leaderboard/pocket"
 	@echo "make check-leaderboard  fail where leaderboard/board is stale"
 	@echo "make site               the committed results as a static site: build/site/index.html"
+	@echo "make docs               the documentation as a site: build/docs/index.html"
+	@echo "make docs-pages         write again what docs/ says of hooks, commands, settings and columns"
 	@echo "make clean              remove what was built (results in runs/ stay)"
 
 # The stamp is written last: an installation that broke off is started again.
@@ -55,11 +57,12 @@ bench: .bench/.installed
 	.bench/bin/python tests/benchmarks/null_cost.py
 	.bench/bin/python tests/benchmarks/board_cost.py
 	.bench/bin/python tests/benchmarks/site_cost.py
+	.bench/bin/python tests/benchmarks/start_cost.py
 
 # mypy cannot follow the folders that make up the package, so it reads a copy laid out as installed.
 lint: $(VENV)/.lint
-	$(BIN)/ruff check $(PACKAGES) tests
-	$(BIN)/ruff format --check $(PACKAGES) tests
+	$(BIN)/ruff check $(PACKAGES) tests docs
+	$(BIN)/ruff format --check $(PACKAGES) tests docs
 	rm -rf $(TYPED)
 	mkdir -p $(TYPED)
 	cp -R harness $(TYPED)/skillneurons
@@ -75,6 +78,12 @@ check-leaderboard: $(VENV)/.installed
 site: $(VENV)/.installed
 	$(BIN)/skillneurons leaderboard leaderboard/pocket -o build/site --format html
 
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+docs-pages: $(VENV)/.installed
+	PYTHONPATH=docs $(BIN)/python -m making
+
 clean:
 	rm -rf .venv .bench build dist skillneurons.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(PACKAGES) tests docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,9 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing = command("list", "list what is there")
     listing.add_argument("what", choices=("tasks", "metrics", "attributions", "graders", "models"))
     listing.add_argument("--json", action="store_true", help="as JSON, with every detail")
-    plugin = command("plugins", "list the plugins and where they come from")
-    plugin.add_argument("what", choices=("list",))
-    plugin.add_argument("--json", action="store_true", help="as JSON, with every detail")
+    _plugins_actions(command("plugins", "list the plugins, check one against the contract, or begin a new one"))
     _score_options(command("score", "score a predictions file as the task's authors do, without any model"))
     _predict_options(command("predict", "write a model's answers to a predictions file"))
     _selftest_options(command("selftest", "plant neurons of known strength, find them again"))
@@ -50,14 +48,35 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plugin_options() -> argparse.ArgumentParser:
+def _plugins_actions(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="what", metavar="ACTION", required=True)
+    again = _plugin_options("more_")  # may stand before the action, after it, or both
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, description=text, parents=[again], epilog=EPILOG)
+
+    listing = action("list", "list the plugins, where they come from, and why one is not there")
+    listing.add_argument("--json", action="store_true", help="as JSON, with every detail")
+    check = action("check", "hold a plugin to the contract of its kind (exit 1 if it fails)")
+    check.add_argument("plugin_name", metavar="PLUGIN", help="a plugin's name, a module, a file or a folder")
+    check.add_argument("--json", action="store_true", help="as JSON, with every detail")
+    new = action("new", "write a new plugin: a package that can be installed, with its tests")
+    new.add_argument("kind", choices=("task", "metric", "attribution"), help="task, metric or attribution")
+    new.add_argument("name", metavar="NAME", help="what it is called: small letters, digits, '_' and '-'")
+    new.add_argument("--file", action="store_true", help="write a single file NAME.py, for -p, instead of a package")
+    new.add_argument("-o", "--output", default=".", metavar="DIR", help="the folder to write it into (default: here)")
+
+
+def _plugin_options(prefix: str = "") -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     group = options.add_argument_group("plugins")
-    group.add_argument(
-        "-p", "--plugin", action="append", default=[], metavar="PLUGIN", help="a file, a folder or a module"
-    )
-    group.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="leave a plugin out")
-    group.add_argument("--strict-plugins", action="store_true", help="exit 2 if a plugin cannot be loaded")
+    add = group.add_argument
+    name = f"{prefix}plugin"
+    add("-p", "--plugin", dest=name, action="append", default=[], metavar="PLUGIN", help="a file, a folder or a module")
+    name = f"{prefix}no_plugin"
+    add("--no-plugin", dest=name, action="append", default=[], metavar="NAME", help="leave a plugin out")
+    strict = "exit 2 if a plugin cannot be loaded"
+    add("--strict-plugins", dest=f"{prefix}strict_plugins", action="store_true", help=strict)
     return options
 
 

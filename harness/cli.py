@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[arguments.command](arguments)
     except SkillNeuronsError as error:
-        print(f"skillneurons: error: {error}", file=sys.stderr)
+        registry = getattr(arguments, "registry", None)  # who knows which plugin it came from
+        told = registry.told(error) if registry is not None else error
+        print(f"skillneurons: error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         return _told_interruption(stopped, sys.argv[1:] if argv is None else argv)
@@ -67,7 +69,8 @@ def _registry(arguments: argparse.Namespace, more: Sequence[str] = ()) -> Regist
     from skillneurons.registry import load_registry
 
     registry = load_registry([*more, *arguments.plugin], arguments.no_plugin, arguments.strict_plugins)
-    _say([f"warning: {line}" for line in registry.warnings])
+    _say([f"warning: {line}" for line in [*registry.warnings, *registry.remarks]])
+    arguments.registry = registry
     return registry
 
 
@@ -295,15 +298,22 @@ def _plot(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from skillneurons.listing import listing
 
-    print(listing(arguments.what, _registry(arguments), as_json=arguments.json))
+    complaints: list[str] = []
+    print(listing(arguments.what, _registry(arguments), as_json=arguments.json, complaints=complaints))
+    _say([f"warning: {line}" for line in complaints])
     return 0
 
 
 def _plugins(arguments: argparse.Namespace) -> int:
-    from skillneurons.listing import plugin_listing
+    from skillneurons.plugin_commands import plugins_command
 
-    print(plugin_listing(_registry(arguments), as_json=arguments.json))
-    return 0
+    arguments.plugin = [*arguments.plugin, *arguments.more_plugin]
+    arguments.no_plugin = [*arguments.no_plugin, *arguments.more_no_plugin]
+    arguments.strict_plugins |= arguments.more_strict_plugins
+    text, remarks, code = plugins_command(arguments, _registry(arguments))
+    print(text)
+    _say(remarks)
+    return code
 
 
 def _selftest(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.errors import DataError, UserError
 from skillneurons.examples import load_split
+from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.predictions import Prediction, read_predictions
 from skillneurons.types import Example, Score, Split, Task
 
@@ -56,7 +57,8 @@ def score_predictions(
             f"{file}: {most[0]!r} has {most[1]} texts and {fewest[0]!r} has {fewest[1]}; the best of more is better, so "
             "give each example as many, or score what is there with --partial"
         )
-    return list(task.score([(one.example, one.output) for one in predictions])), predictions
+    pairs = [(one.example, one.output) for one in predictions]
+    return list(call_plugin(PluginCall("task", task.name, "score"), task.score, pairs)), predictions
 
 
 def scores_text(scores: Sequence[Score], *, detail: bool) -> str:

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skillneurons.errors import DataError, SkillNeuronsError
+from skillneurons.errors import DataError
 from skillneurons.form import LARGEST
+from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.results import canonical_json
 from skillneurons.types import SPLITS, Example, Split, Task
 
@@ -23,14 +24,8 @@ def load_split(
     task: Task, split: Split, *, limit: int | None, seed: int, options: Mapping[str, Any]
 ) -> tuple[Example, ...]:
     """Load one split, at most ``limit`` examples (None: as many as the task gives), and check each of them."""
-    try:
-        examples = tuple(task.load(split, limit=limit, seed=seed, **options))
-    except SkillNeuronsError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"task {task.name!r} failed to load its {split} split: {type(error).__name__}: {error}"
-        ) from error
+    call = PluginCall("task", task.name, "load", f"{split} split")
+    examples = call_plugin(call, lambda: tuple(task.load(split, limit=limit, seed=seed, **options)))
     for position, example in enumerate(examples):
         _check(task, split, position, example)
     return examples[:limit]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from skillneurons.config import Config
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.plan import PlannedCell, Unit, settings_of
+from skillneurons.plugin_calls import PluginCallError
 from skillneurons.results import Result
 from skillneurons.types import Score
 
@@ -59,15 +60,15 @@ def ok_cell(
 
 
 def failed_cell(
-    config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel | None, problem: Exception | None
+    config: Config, unit: Unit, cell: PlannedCell, lm: LanguageModel | None, problem: BaseException | None, told: str
 ) -> Result:
-    """Return the cell of a metric that could not be measured, with the reason."""
+    """Return the cell of a metric that could not be measured, with the reason as it is told."""
     return Result(
         status="failed",
         accuracy={"untuned": None, "tuned": None, "stderr": None},
         columns={},
         pass_=None,
-        error={"type": type(problem).__name__, "message": " ".join(str(problem).split())},
+        error={"type": type(problem).__name__, "message": told},
         **_identity(config, unit, cell, lm),
     )
 
@@ -117,7 +118,7 @@ def run_record(
     started: float,
     config: Config,
     lm: LanguageModel | None,
-    problem: Exception | None,
+    problem: BaseException | None,
     seconds: Mapping[str, float] | None = None,
     batches: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
@@ -142,6 +143,6 @@ def run_record(
         import torch
 
         record["threads"] = torch.get_num_threads()
-    if problem is not None and not isinstance(problem, SkillNeuronsError):
+    if problem is not None and (isinstance(problem, PluginCallError) or not isinstance(problem, SkillNeuronsError)):
         record["traceback"] = "".join(traceback.format_exception(problem))
     return record

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from skillneurons.results import Result
     from skillneurons.types import Grader, Metric, Task
 
 PROJECT = "skillneurons"
@@ -44,5 +45,5 @@ def register_graders(register: Callable[[Grader], None]) -> None:
 
 
 @hookspec
-def cell_finished(result: Any) -> None:
+def cell_finished(result: Result) -> None:
     """Observe a finished cell; an exception here is reported and the run goes on."""

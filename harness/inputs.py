@@ -12,6 +12,7 @@ from itertools import groupby
 
 from skillneurons.errors import DataError
 from skillneurons.model import LanguageModel
+from skillneurons.task_setup import follow_up
 from skillneurons.types import Example, Task
 
 
@@ -60,7 +61,7 @@ def encode_examples(
             )
         answer = max(len(row.target), task.max_new_tokens if task.kind != "choice" else 0)
         room = lm.context_length - num_virtual_tokens - answer
-        request = task.follow_up(example, "") if task.follow_up is not None else None
+        request = follow_up(task, example, "")
         if request is not None:  # the second turn holds the first text and the request too
             row = replace(row, room_for_dialogue=room)
             room -= task.max_new_tokens + len(lm.encode(lm.dialogue((example.prompt, "", request)))) - len(row.ids)

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from skillneurons.plugin_calls import PluginCallError
+from skillneurons.plugin_loading import aside
 from skillneurons.registry import Registry
+from skillneurons.types import Task
 
 
-def listing(what: str, registry: Registry, *, as_json: bool = False) -> str:
-    """Return the list of ``tasks``, ``metrics``, ``attributions``, ``graders`` or ``models``."""
+def listing(what: str, registry: Registry, *, as_json: bool = False, complaints: list[str] | None = None) -> str:
+    """Return the list of ``tasks``, ``metrics``, ``attributions``, ``graders`` or ``models``.
+
+    A metric that cannot say its columns for a task is told in ``complaints`` and left out there.
+    """
     listed = {
         "tasks": _tasks,
         "metrics": _metrics,
@@ -19,7 +25,11 @@ def listing(what: str, registry: Registry, *, as_json: bool = False) -> str:
         "graders": _graders,
         "models": _models,
     }
-    rows = listed[what](registry)
+    told: list[str] = []
+    with aside():
+        rows = listed[what](registry, told)
+    if complaints is not None:
+        complaints += told
     if as_json:
         return json.dumps(rows, indent=2, sort_keys=True)
     shown = {
@@ -29,23 +39,25 @@ def listing(what: str, registry: Registry, *, as_json: bool = False) -> str:
         "graders": ("name", "version", "synthetic", "plugin", "description"),
         "models": ("name", "description"),
     }[what]
-    return _table(rows, shown)
+    return text_table(rows, shown)
 
 
 def plugin_listing(registry: Registry, *, as_json: bool = False) -> str:
     """Return every plugin with where it comes from, its status, and what it registered."""
-    rows = [asdict(record) for record in registry.records]
+    rows = [{**asdict(record), "reason": record.reason} for record in registry.records]
     if as_json:
         return json.dumps(rows, indent=2, sort_keys=True)
     for row in rows:
         names = [*row["tasks"], *row["metrics"], *row["attributions"], *row["graders"]]
-        row["registers"] = row["error"] or ", ".join(names)
+        names += [hook for hook in row["hooks"] if hook == "cell_finished"]
+        row["registers"] = row["reason"] or ", ".join(names)
         row["place"] = f"{row['file']}:{row['line']}" if row["line"] else row["file"]
-    return _table(rows, ("name", "version", "kind", "status", "registers", "place"))
+    return text_table(rows, ("name", "version", "kind", "status", "registers", "place"))
 
 
-def _tasks(registry: Registry) -> list[dict[str, Any]]:
+def _tasks(registry: Registry, told: list[str]) -> list[dict[str, Any]]:
     rows = []
+    silent: dict[str, str] = {}
     for name, registered in sorted(registry.tasks.items()):
         task = registered.value
         rows.append(
@@ -63,15 +75,27 @@ def _tasks(registry: Registry) -> list[dict[str, Any]]:
                 "description": task.description,
                 "options": dict(task.options),
                 "label_columns": list(task.label_columns),
-                "columns": {m: list(found.value.columns_for(task)) for m, found in sorted(registry.metrics.items())},
+                "columns": _columns(registry, task, silent),
                 "plugin": registered.plugin.name,
                 "file": registered.plugin.file,
             }
         )
+    told += silent.values()
     return rows
 
 
-def _metrics(registry: Registry) -> list[dict[str, Any]]:
+def _columns(registry: Registry, task: Task, silent: dict[str, str]) -> dict[str, list[str]]:
+    """Return the columns of each metric for a task; a metric that raises goes into ``silent``, with its first error."""
+    found = {}
+    for name, registered in sorted(registry.metrics.items()):
+        try:
+            found[name] = list(registered.value.columns_for(task))
+        except PluginCallError as error:
+            silent.setdefault(name, registry.told(error))
+    return found
+
+
+def _metrics(registry: Registry, told: list[str]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
@@ -86,7 +110,7 @@ def _metrics(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def _attributions(registry: Registry) -> list[dict[str, Any]]:
+def _attributions(registry: Registry, told: list[str]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
@@ -100,7 +124,7 @@ def _attributions(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def _graders(registry: Registry) -> list[dict[str, Any]]:
+def _graders(registry: Registry, told: list[str]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
@@ -115,7 +139,7 @@ def _graders(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def _models(registry: Registry) -> list[dict[str, Any]]:
+def _models(registry: Registry, told: list[str]) -> list[dict[str, Any]]:
     return [
         {"name": "pocket", "description": "the embedded model"},
         {"name": "pocket-small", "description": "a smaller one, trained by the same script from another seed"},
@@ -124,7 +148,7 @@ def _models(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+def text_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     """Return rows as left-aligned text columns."""
     cells = [[("" if row[c] is None else str(row[c])) for c in columns] for row in rows]
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skillneurons.errors import CellError, SkillNeuronsError
+from skillneurons.errors import CellError
 from skillneurons.form import LARGEST
+from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.types import Example, Metric, Output
 
 
@@ -20,12 +21,8 @@ def metric_row(metric: Metric, columns: Sequence[str], example: Example, output:
     if missing:
         return [math.nan] * len(columns)
     where = f"metric {metric.name!r}, example {example.id!r}"
-    try:
-        result = metric.per_example(example, output)
-    except SkillNeuronsError:
-        raise
-    except Exception as error:
-        raise CellError(f"{where}: raised {type(error).__name__}: {error}") from error
+    call = PluginCall("metric", metric.name, "per_example", f"example {example.id!r}")
+    result = call_plugin(call, metric.per_example, example, output)
     if isinstance(result, Mapping):
         named = {f"{metric.name}.{name}": value for name, value in result.items()}
         if metric.columns is None:

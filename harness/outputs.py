@@ -23,7 +23,7 @@ from skillneurons.inputs import EncodedExample, encode_examples, equal_length_ba
 from skillneurons.model import LanguageModel
 from skillneurons.prefix import Prefix, by_length, copied_cache, places_after, run_prefix, run_prompt, side_by_side
 from skillneurons.prompt import SoftPrompt
-from skillneurons.task_setup import grade_text, is_correct
+from skillneurons.task_setup import follow_up, grade_text, is_correct
 from skillneurons.types import Example, Output, Task
 
 
@@ -134,7 +134,7 @@ def text_outputs(
     writer.keep(0, everyone, written)
     texts = [lm.decode(one.ids) for one in written]
     if task.follow_up is not None:
-        requests = [task.follow_up(row.example, text) for row, text in zip(rows, texts, strict=True)]
+        requests = [follow_up(task, row.example, text) for row, text in zip(rows, texts, strict=True)]
         asked = [i for i, request in enumerate(requests) if request is not None]
         if asked:
             turns = [(rows[i].example.prompt, texts[i], str(requests[i])) for i in asked]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.errors import DataError, SkillNeuronsError
+from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.task_setup import grade_text, is_correct
 from skillneurons.types import Example, Output, Task
 
@@ -84,7 +85,8 @@ def read_predictions(file: Path, task: Task, examples: Sequence[Example]) -> lis
 
 def _output(where: str, task: Task, example: Example, text: str) -> Output:
     try:
-        answer = task.predictions.read(example, text)
+        call = PluginCall("task", task.name, "predictions.read", f"example {example.id!r}")
+        answer = call_plugin(call, task.predictions.read, example, text)
     except SkillNeuronsError as error:
         raise DataError(f"{where}: {error}") from error
     if example.choices is None:

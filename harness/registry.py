@@ -8,19 +8,22 @@ twice is an error of the second plugin that names both.
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
 
 import pluggy
 from skillneurons import hookspecs
-from skillneurons.errors import PluginError, UnknownNameError, unknown_name
-from skillneurons.plugin_loading import PluginRecord, broken, import_source, located, sources
-from skillneurons.types import KINDS, Grader, Metric, Task
+from skillneurons.errors import PluginError, SkillNeuronsError, UnknownNameError, unknown_name
+from skillneurons.plugin_calls import PluginCallError, error_line
+from skillneurons.plugin_checks import checked_attribution, checked_grader, checked_hook, checked_metric, checked_task
+from skillneurons.plugin_failures import call_failure, failure_line, raw_failure
+from skillneurons.plugin_loading import aside, import_source, located, sources
+from skillneurons.plugin_reason import broken, is_own
+from skillneurons.plugin_record import PluginRecord
+from skillneurons.types import Grader, Metric, Task
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 HOOKS = ("register_tasks", "register_metrics", "register_attributions", "register_graders", "cell_finished")
 KINDS_OF_NAMES = ("tasks", "metrics", "attributions", "graders")
 
@@ -42,6 +45,7 @@ class Registry:
     attributions: dict[str, Registered] = field(default_factory=dict)
     graders: dict[str, Registered] = field(default_factory=dict)
     records: tuple[PluginRecord, ...] = ()
+    observers: dict[str, PluginRecord] = field(default_factory=dict)  # by their name in the manager
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT), repr=False)
 
     def task(self, name: str) -> Task:
@@ -100,6 +104,11 @@ class Registry:
             if record.status == "broken"
         ]
 
+    @property
+    def remarks(self) -> list[str]:
+        """Return a line for every warning that a plugin gave while it was loaded."""
+        return [f"plugin {record.label} warns: {line}" for record in self.records for line in record.warned]
+
     def notify(self, hook: str, **arguments: Any) -> list[str]:
         """Call every observer of a hook; what one raises comes back as a line and the others are called."""
         complaints = []
@@ -107,13 +116,21 @@ class Registry:
             given = {name: arguments[name] for name in implementation.argnames if name in arguments}
             try:
                 implementation.function(**given)
-            except Exception as error:
-                about = getattr(arguments.get("result"), "key", "")
-                complaints.append(
-                    f"plugin {implementation.plugin_name} failed in hook {hook} for cell {about}: "
-                    f"{type(error).__name__}: {error}"
-                )
+            except (Exception, SystemExit) as error:  # an observer never ends a run
+                record = self.observers[implementation.plugin_name]
+                about = f"cell {getattr(arguments.get('result'), 'key', '')}"
+                complaints.append(failure_line(record, hook, error, error_line(error), doing="", about=about))
         return complaints
+
+    def told(self, error: BaseException, about: str = "") -> str:
+        """Return an error in one line, with the plugin that raised it where one did; ``about`` is ``cell KEY`` or empty."""
+        if isinstance(error, PluginCallError):
+            known = getattr(self, f"{error.call.kind}s")
+            found = known.get(error.call.name) or known.get(error.call.name.partition("/")[0])
+            return call_failure(found.plugin, error, about) if found else str(error)
+        if isinstance(error, SkillNeuronsError):
+            return str(error)
+        return raw_failure(self.records, error, about) or error_line(error)
 
     def _find(self, kind: str, name: str, known: Mapping[str, Registered], parts: Sequence[str] = ()) -> Registered:
         if name in known:
@@ -128,25 +145,30 @@ class Registry:
 def load_registry(plugins: Sequence[str] = (), blocked: Sequence[str] = (), strict: bool = False) -> Registry:
     """Load every plugin that is not blocked; with ``strict`` a broken one raises PluginError."""
     registry = Registry()
+    found = list(sources(plugins))
+    names = {source.record.name for source in found}
+    absent = [name for name in blocked if name not in names]
+    if absent:
+        raise unknown_name("plugin", absent[0], names)
     registry.manager.add_hookspecs(hookspecs)
     records = []
-    for source in sources(plugins):
+    for source in found:
         record = source.record
         if record.name in blocked:
             records.append(replace(record, status="blocked"))
             continue
-        try:
-            found = located(source)
-            record = found.record
-            plugin, record = import_source(found)
-            record = _register(registry, plugin, record)
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way; its record keeps which
-            record = broken(record, error)
-        records.append(record)
+        with aside() as said:
+            try:
+                placed = located(source)
+                record = placed.record
+                plugin, record = import_source(placed)
+                record = _register(registry, plugin, record)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plugin may fail in any way, or end the program; its record keeps which
+                record = broken(record, error)
+        records.append(replace(record, warned=tuple(said)) if said else record)
     registry.records = tuple(records)
-    absent = [name for name in blocked if name not in {record.name for record in records}]
-    if absent:
-        raise unknown_name("plugin", absent[0], {record.name for record in records})
     if strict and registry.warnings:
         raise PluginError("\n".join(registry.warnings))
     return registry
@@ -174,7 +196,8 @@ def _register(registry: Registry, plugin: Any, record: PluginRecord) -> PluginRe
     if not any(added.values()) and "cell_finished" not in hooks:
         raise PluginError(f"registers nothing: {', '.join(hooks)} never called register(...)")
     names: dict[str, Any] = {kind: tuple(added[kind]) for kind in KINDS_OF_NAMES}
-    record = replace(record, **names)
+    record = replace(record, hooks=tuple(hooks), line=_first_line(hooks.values(), record.file), **names)
+    registry.observers[name] = record
     for kind, found in added.items():
         getattr(registry, kind).update({name: Registered(value, record) for name, value in found.items()})
     return record
@@ -193,7 +216,14 @@ def _implemented(registry: Registry, plugin: Any) -> dict[str, Callable[..., Non
         if hook not in HOOKS:
             raise PluginError(str(unknown_name("hook", hook, HOOKS)))
         hooks[hook] = getattr(plugin, name)
+        checked_hook(hook, hooks[hook])
     return {hook: hooks[hook] for hook in HOOKS if hook in hooks}
+
+
+def _first_line(functions: Iterable[Callable[..., None]], file: str | None) -> int | None:
+    """Return where the first of a plugin's hooks begins, as far as they stand in its own file."""
+    codes = [code for function in functions if (code := getattr(function, "__code__", None)) is not None]
+    return min((code.co_firstlineno for code in codes if file and is_own(code.co_filename, file)), default=None)
 
 
 def _collect(
@@ -213,72 +243,15 @@ def _collect(
         added[kind][name] = value
 
     registrars: dict[str, Callable[..., None]] = {
-        "register_tasks": lambda task: add("tasks", _checked_task(task).name, task),
-        "register_metrics": lambda metric: add("metrics", _checked_metric(metric).name, metric),
-        "register_attributions": lambda name, factory: add("attributions", *_checked_attribution(name, factory)),
-        "register_graders": lambda grader: add("graders", _checked_grader(grader).name, grader),
+        "register_tasks": lambda task: add("tasks", checked_task(task).name, task),
+        "register_metrics": lambda metric: add("metrics", checked_metric(metric).name, metric),
+        "register_attributions": lambda name, factory: add("attributions", *checked_attribution(name, factory)),
+        "register_graders": lambda grader: add("graders", checked_grader(grader).name, grader),
     }
     for hook, registrar in registrars.items():
         if hook in hooks:
             hooks[hook](registrar)
     return added
-
-
-def _checked_name(kind: str, name: Any) -> str:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise PluginError(f"{kind} name {name!r}: use letters, digits, '.', '_', '-' (and '/' between parts)")
-    if ".." in name:
-        raise PluginError(f"{kind} name {name!r}: two dots in a row are not allowed in a name")
-    return name
-
-
-def _checked_attribution(name: Any, factory: Any) -> tuple[str, Any]:
-    _checked_name("attribution", name)
-    if not callable(factory):
-        raise PluginError(
-            f"attribution {name!r}: factory must be a function (n_neurons, n_columns), got {type(factory).__name__}"
-        )
-    return name, factory
-
-
-def _checked_task(task: Any) -> Task:
-    if not isinstance(task, Task):
-        raise PluginError(f"register_tasks: register takes a skillneurons.Task, got {type(task).__name__}")
-    _checked_name("task", task.name)
-    if task.kind not in KINDS:
-        raise PluginError(f"task {task.name!r}: kind {task.kind!r} must be one of {', '.join(KINDS)}")
-    if not callable(task.load):
-        raise PluginError(f"task {task.name!r}: load must be a function, got {type(task.load).__name__}")
-    if (task.rubric is None) != (task.marks is None):
-        raise PluginError(f"task {task.name!r}: rubric and marks go together; give both or neither")
-    if task.kind == "generation" and task.grade is None and task.rubric is None:
-        raise PluginError(f"task {task.name!r}: a generation task needs grade(example, text), or rubric and marks")
-    if task.follow_up is not None and task.kind == "choice":
-        raise PluginError(f"task {task.name!r}: a choice has no second turn; leave follow_up out")
-    for part in task.subtasks:
-        _checked_name("subtask", part)
-    return task
-
-
-def _checked_grader(grader: Any) -> Grader:
-    if not isinstance(grader, Grader):
-        raise PluginError(f"register_graders: register takes a skillneurons.Grader, got {type(grader).__name__}")
-    _checked_name("grader", grader.name)
-    if not callable(grader.make):
-        raise PluginError(f"grader {grader.name!r}: make must be a function, got {type(grader.make).__name__}")
-    return grader
-
-
-def _checked_metric(metric: Any) -> Metric:
-    if not isinstance(metric, Metric):
-        raise PluginError(f"register_metrics: register takes a skillneurons.Metric, got {type(metric).__name__}")
-    if "/" in _checked_name("metric", metric.name):
-        raise PluginError(f"metric name {metric.name!r}: a metric's name has no '/'")
-    if not callable(metric.per_example):
-        raise PluginError(
-            f"metric {metric.name!r}: per_example must be a function, got {type(metric.per_example).__name__}"
-        )
-    return metric
 
 
 @lru_cache(maxsize=8)

@@ -25,6 +25,7 @@ from skillneurons.outputs import choice_outputs, score_answers, text_outputs
 from skillneurons.prefix import Prefix, copied_cache, run_prefix, run_prompt
 from skillneurons.prompt import SoftPrompt
 from skillneurons.reference import Reference, stages_of
+from skillneurons.task_setup import follow_up
 from skillneurons.types import Output, Task
 
 AT_ONCE = 4  # changes of a full batch that run side by side; smaller batches take more
@@ -112,7 +113,7 @@ class Replay:
         turns = []
         for row in rows:
             text = self.lm.decode(self._drafts[row.index][0])
-            request = self.task.follow_up(row.example, text)
+            request = follow_up(self.task, row.example, text)
             if request is not None:
                 turns.append((row, (row.example.prompt, text, request)))
         if not turns:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from skillneurons.across_state import across_key, is_measured
 from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
-from skillneurons.errors import ModelError, SkillNeuronsError, StorageError
+from skillneurons.errors import ModelError, StorageError
 from skillneurons.interruption import Interrupted, Interruption
 from skillneurons.locks import Locks
 from skillneurons.plan import Unit, plan
@@ -187,7 +187,7 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
         except StorageError:
             raise
         except Exception as error:  # the cells are finished and saved; this part alone is missing
-            told = str(error) if isinstance(error, SkillNeuronsError) else f"{type(error).__name__}: {error}"
+            told = context.registry.told(error)
             context.notes.append(f"across tasks, seed {seed}: not measured: {told}")
 
 

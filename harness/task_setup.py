@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from skillneurons.errors import CellError, DataError, SkillNeuronsError, UserError, unknown_name
+from skillneurons.errors import CellError, UserError, unknown_name
+from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.registry import Registry, load_registry
 from skillneurons.types import Example, Grader, Task
 
@@ -54,19 +55,20 @@ def apply_options(registry: Registry, task: Task, options: Mapping[str, Any], *,
     unknown = sorted(set(chosen) - set(task.options))
     if unknown:
         raise unknown_name(f"option of task {name!r}", unknown[0], task.options)
-    tuned_on = _applied(name, task.tuned_on, chosen) if task.tuned_on is not None else ""
+    tuned_on = _applied("task", name, "tuned_on", task.tuned_on, chosen) if task.tuned_on is not None else ""
     if task.fit is not None:
-        task = replace(
-            task, **{"fit": None, **_applied(name, task.fit, chosen)}
-        )  # once: later calls may lack the options
+        fitted = _applied("task", name, "fit", task.fit, chosen)
+        task = replace(task, **{"fit": None, **fitted})  # once: later calls may lack the options
     if task.rubric is None or task.marks is None or "grader" not in chosen or not grading:
         return SetUpTask(task if grading else _ungraded(task), tuned_on=tuned_on)
     if not isinstance(chosen["grader"], str):
         raise UserError(f"tasks.{name}.grader: {chosen['grader']!r} must be the name of a grader")
     grader = registry.grader(chosen["grader"])
     grader_options = _grader_options(name, grader, chosen.get("grader_options"))
-    made = _applied(f"{name}, grader {grader.name}", grader.make, grader_options)
-    identity = {} if grader.identity is None else _applied(grader.name, grader.identity, grader_options)
+    made = _applied("grader", grader.name, "make", grader.make, grader_options)
+    identity = (
+        {} if grader.identity is None else _applied("grader", grader.name, "identity", grader.identity, grader_options)
+    )
     gradings = chosen.get("gradings", 1)
     if not isinstance(gradings, int) or gradings < 1:
         raise UserError(f"tasks.{name}.gradings: {gradings!r} must be a whole number of at least 1")
@@ -80,17 +82,10 @@ def apply_options(registry: Registry, task: Task, options: Mapping[str, Any], *,
     return SetUpTask(replace(task, grade=_graded(task, grader, made, gradings)), about, tuned_on)
 
 
-def _applied(place: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Call what a task or grader makes of its options; an unexpected failure is an error that names them."""
-    try:
-        return function(**options)
-    except SkillNeuronsError:
-        raise
-    except Exception as error:
-        given = ", ".join(f"{option}: {value!r}" for option, value in options.items())
-        raise DataError(
-            f"task {place}: its options cannot be applied ({type(error).__name__}: {error}); given: {given}"
-        ) from error
+def _applied(kind: str, name: str, function: str, made: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Call what a task or grader makes of its options; an unexpected failure names them."""
+    given = ", ".join(f"{option}: {value!r}" for option, value in options.items())
+    return call_plugin(PluginCall(kind, name, function, f"with {given}" if given else ""), made, **options)
 
 
 def _ungraded(task: Task) -> Task:
@@ -114,11 +109,16 @@ def _graded(task: Task, grader: Grader, made: Grading, gradings: int) -> Callabl
     rubric_of, marks = task.rubric, task.marks
 
     def grade(example: Example, text: str) -> Mapping[str, float]:
-        rubric = rubric_of(example)
-        rounds = [_points(grader, example, made(example, text, rubric, number)) for number in range(gradings)]
+        about = f"example {example.id!r}"
+        rubric = call_plugin(PluginCall("task", task.name, "rubric", about), rubric_of, example)
+        call = PluginCall("grader", grader.name, "grade", about)
+        rounds = [
+            _points(grader, example, call_plugin(call, made, example, text, rubric, number))
+            for number in range(gradings)
+        ]
         items = dict.fromkeys([*rubric, *(item for points in rounds for item in points)])
         points = {item: majority([one.get(item, math.nan) for one in rounds]) for item in items}
-        return marks(example, text, points)
+        return call_plugin(PluginCall("task", task.name, "marks", about), marks, example, text, points)
 
     return grade
 
@@ -142,14 +142,18 @@ def grade_text(task: Task, example: Example, text: str) -> dict[str, float]:
     """Return what ``task.grade`` says about a text, {} where the task has none; name the example where it fails."""
     if task.grade is None:
         return {}
-    try:
-        return {name: float(value) for name, value in task.grade(example, text).items()}
-    except SkillNeuronsError:
-        raise
-    except Exception as error:
-        raise CellError(
-            f"task {task.name!r}: grade failed on example {example.id!r}: {type(error).__name__}: {error}"
-        ) from error
+    grade = task.grade
+    call = PluginCall("task", task.name, "grade", f"example {example.id!r}")
+    return call_plugin(call, lambda: {name: float(value) for name, value in grade(example, text).items()})
+
+
+def follow_up(task: Task, example: Example, text: str) -> str | None:
+    """Return what is said to the model after its first text, None where nothing is."""
+    if task.follow_up is None:
+        return None
+    return call_plugin(
+        PluginCall("task", task.name, "follow_up", f"example {example.id!r}"), task.follow_up, example, text
+    )
 
 
 def is_correct(example: Example, text: str, labels: Mapping[str, float]) -> float:

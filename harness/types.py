@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from skillneurons.plugin_calls import PluginCall, call_plugin
+
 Split = Literal["train", "validation", "discovery", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "discovery", "heldout")
 Kind = Literal["open", "choice", "generation"]
@@ -212,5 +214,7 @@ class Metric:
             return ()
         if self.columns is None:
             return (self.name,)
-        names = self.columns(task) if callable(self.columns) else self.columns
+        names = self.columns
+        if callable(names):
+            names = tuple(call_plugin(PluginCall("metric", self.name, "columns", f"task {task.name!r}"), names, task))
         return tuple(f"{self.name}.{name}" for name in names)

@@ -29,6 +29,7 @@ from skillneurons.model import LanguageModel
 from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.passes import write_pass
 from skillneurons.plan import PlannedCell, Unit, nuisances_of, rivals_of
+from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.prompt import SoftPrompt, initial_prompt
 from skillneurons.results import write_json_atomic
 from skillneurons.run_context import RunContext
@@ -239,11 +240,11 @@ def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured:
         except StorageError:
             raise
         except SkillNeuronsError as error:  # cannot be done with these settings; the correlations stay
-            reason = first_failure(error)
+            reason = " ".join(context.registry.told(error, f"cell {cell.key}").split())
             context.notes.append(f"{cell.key}: no causal part: {reason}")
             return {"columns": {name: {"reason": why or reason} for name, why in names.items()}}
-        except Exception as error:  # the correlations stay, with this reason beside them
-            reason = first_failure(error)
+        except (Exception, SystemExit) as error:  # the correlations stay, with this reason beside them
+            reason = context.registry.told(error, f"cell {cell.key}")
             context.notes.append(f"{cell.key}: its causal part failed: {reason}; the next run tries again")
             return {"columns": {name: {"reason": why or reason} for name, why in names.items()}, "error": reason}
 
@@ -309,8 +310,8 @@ def _why_no_partial(work: _Work, failures: Mapping[str, SkillNeuronsError]) -> s
 
 
 def _failures(measured: Mapping[Split, Measured]) -> dict[str, SkillNeuronsError]:
-    """Return the metrics that failed on either split, with their error."""
-    return {name: error for one in measured.values() for name, error in one.failures.items()}
+    """Return the metrics that failed on either split, with the error of the first."""
+    return {name: error for one in reversed(list(measured.values())) for name, error in one.failures.items()}
 
 
 def _shortcuts(
@@ -358,12 +359,7 @@ def scores_of(task: Task, measured: Mapping[Split, Measured]) -> Sequence[Score]
     pairs = [
         (row.example, output) for one in measured.values() for row, output in zip(one.encoded, one.outputs, strict=True)
     ]
-    try:
-        return task.score(pairs)
-    except SkillNeuronsError:
-        raise
-    except Exception as error:
-        raise CellError(f"task {task.name!r}: score failed: {type(error).__name__}: {error}") from error
+    return call_plugin(PluginCall("task", task.name, "score"), task.score, pairs)
 
 
 def _scored(number: float | None) -> float | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from skillneurons.unit import UnitResult
 
 
-def run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem: Exception | None) -> None:
+def run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem: BaseException | None) -> None:
     """Run one unit and save its cells; raise StorageError where nothing can be saved, which ends the run."""
     started = time.time()
     left = {cell.key: cell for cell in unit.pending}
@@ -37,7 +37,10 @@ def run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem:
                 del left[key]
         except StorageError:
             raise
-        except Exception as error:  # one unit never ends a run; its reason is saved in its cells and shown
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # one unit never ends a run; its reason is saved in its cells and shown
             problem = error
     for cell in left.values():
         _fail(context, unit, cell, started, lm, problem)
@@ -67,9 +70,10 @@ def _fail(
     cell: PlannedCell,
     started: float,
     lm: LanguageModel | None,
-    problem: Exception | None,
+    problem: BaseException | None,
 ) -> None:
-    result = failed_cell(context.config, unit, cell, lm, problem)
+    told = " ".join(context.registry.told(problem, f"cell {cell.key}").split()) if problem is not None else "None"
+    result = failed_cell(context.config, unit, cell, lm, problem, told)
     if _has_figures(context, cell.key):  # what is finished is never taken back
         told = (result.error or {})["message"]
         context.notes.append(f"{cell.key}: its causal part could not be finished: {told}; its correlations stand")
@@ -85,7 +89,7 @@ def _finish(
     result: Result,
     started: float,
     lm: LanguageModel | None,
-    problem: Exception | None = None,
+    problem: BaseException | None = None,
     measured: UnitResult | None = None,
 ) -> None:
     """Save a cell with the record of this run, give its lock back, then tell the observers.

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,8 @@ class GradingCache:
         file = self._file(request)
         if file is None:
             return
+        import uuid
+
         draft = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

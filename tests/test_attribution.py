@@ -346,7 +346,7 @@ def test_a_metric_whose_needs_are_not_met_is_unscored() -> None:
         (
             sn.Metric("m", lambda e, o: 1 / 0),
             ("m",),
-            "metric 'm', example 'e7': raised ZeroDivisionError: division by zero",
+            "metric 'm', per_example, example 'e7': ZeroDivisionError: division by zero",
         ),
         (
             sn.Metric("m", lambda e, o: {"a": 1.0}, ("a", "b")),

@@ -13,24 +13,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = (
-    {"errors", "types", "hookspecs", "html_table", "arguments", "yaml_text", "interruption"},
+    {"errors", "plugin_calls", "plugin_hash", "plugin_record", "plugins_installed"},
+    {"types", "hookspecs", "html_table", "arguments", "yaml_text", "interruption"},
     {"atomic", "contradictions"},
     {"planting", "neutral", "moments"},
     {"form"},
     {"causal_form", "setting_types"},
-    {"splits", "cell_form", "across_file", "config_source", "plugin_loading", "statistics", "settings"},
+    {"splits", "cell_form", "across_file", "config_source", "statistics", "settings"},
+    {"plugin_checks", "plugin_failures", "plugin_loading", "plugin_reason"},
     {"registry", "results", "model_source", "config_overrides"},
-    {
-        "config_faults",
-        "locks",
-        "results_frame",
-        "examples",
-        "progress",
-        "task_setup",
-        "metric_row",
-        "config_environment",
-        "config_schema",
-    },
+    {"config_faults", "config_environment", "config_schema"},
+    {"locks", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"config", "predictions"},
     {"evaluation"},
     {"across_state", "listing", "plan", "run_context"},
@@ -65,6 +58,7 @@ RANKS = (
     {"runner"},
     {"testing"},
     {"selftest"},
+    {"plugin_commands", "plugin_new"},
     {"cli"},
     {"__main__"},
 )

@@ -118,7 +118,7 @@ def test_a_failing_grader_is_a_cell_error_naming_the_example(qwen: sn.LanguageMo
     encoded = encode_examples(qwen, task, [sn.Example("a", "Say.", "well")], num_virtual_tokens=2)
     with pytest.raises(sn.CellError) as error:
         answer(qwen, task, encoded, initial_prompt(qwen, 2))
-    assert str(error.value) == "task 't': grade failed on example 'a': KeyError: 'mark'"
+    assert str(error.value) == "task 't', grade, example 'a': KeyError: 'mark'"
 
 
 def test_too_long_inputs_are_refused_or_cut_from_the_left(qwen: sn.LanguageModel) -> None:

@@ -78,6 +78,7 @@ def test_no_module_shadows_a_folder(tmp_path: Path) -> None:
         "harness/pocket/*.safetensors",
         "harness/pocket/small/*",
         "harness/configs/*",
+        "harness/templates/*",
         "leaderboard/site/templates/*",
         "leaderboard/site/assets/*",
         "leaderboard/site/vendor/*",

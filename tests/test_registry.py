@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import skillneurons as sn
-from skillneurons.plugin_loading import source_hash
+from skillneurons.plugin_hash import source_hash
 from skillneurons.registry import load_registry
 
 GOOD = """
@@ -264,7 +264,7 @@ def test_an_observer_that_fails_is_reported_and_the_others_are_called(tmp_path: 
         key = "k1"
 
     complaints = load_registry([bad, good]).notify("cell_finished", result=Cell())
-    assert complaints == [f"plugin file:{bad} failed in hook cell_finished for cell k1: ValueError: tired"]
+    assert complaints == [f"plugin bad ({bad}:4) failed in hook cell_finished for cell k1: ValueError: tired"]
     assert seen.read_text() == "k1"
 
 

@@ -198,7 +198,13 @@ def test_a_metric_that_raises_fails_its_own_cell_only(
         "labels": "ok",
         "confidence": "ok",
     }
-    assert "raised ZeroDivisionError" in by_metric["thousands"]["error"]["message"]
+    failed = by_metric["thousands"]
+    assert failed["error"] == {
+        "type": "PluginCallError",
+        "message": f"plugin {path.stem} ({path}:18) failed in hook register_metrics "
+        f"(metric 'thousands', per_example, example '2000') for cell {failed['key']}: "
+        "ZeroDivisionError: integer division or modulo by zero",
+    }
     printed = capsys.readouterr()
     assert "failed: parity-thousands-s0-" in printed.err and "Traceback" not in printed.err
     path.write_text(STRANGER)  # mended: only what failed runs again

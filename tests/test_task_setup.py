@@ -107,7 +107,7 @@ def test_options_shape_the_task_and_a_part_fixes_its_own(tmp_path: Path) -> None
         ({"grader": 5}, "tasks.writing.grader: 5 must be the name of a grader"),
         (
             {"columns": 5},
-            "task writing: its options cannot be applied (TypeError: 'int' object is not iterable); given: grader: 'fixed', ",
+            "task 'writing', fit, with grader: 'fixed', ",
         ),
         ({"gradings": 0}, "tasks.writing.gradings: 0 must be a whole number of at least 1"),
         ({"grading": 2}, "no option of task 'writing' named 'grading'; did you mean 'gradings'?"),

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import unknown_name
-from skillneurons.plugin_loading import BUILTINS, PluginRecord, Source, sources
+from skillneurons.plugin_loading import BUILTINS, Source, sources
+from skillneurons.plugin_record import PluginRecord
 from skillneurons.registry import Registry, load_registry
 from skillneurons.testing.checks import KINDS, Check, Finding, NotApplicable, known_checks
 
@@ -58,7 +59,7 @@ def wanted_sources(plugin: str) -> tuple[list[Source], tuple[str, ...]]:
 
 
 def _stands_for(source: Source, plugin: str) -> bool:
-    module = source.entry_point.value if source.entry_point is not None else source.module
+    module = source.record.entry_point or source.module
     if plugin in (source.record.name, module):
         return True
     path = Path(plugin)

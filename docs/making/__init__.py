@@ -1,0 +1,1 @@
+"""How the pages of the site are made: what stands in the code is written into them, never twice by hand."""
