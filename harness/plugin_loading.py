@@ -91,8 +91,6 @@ def _named(name: str) -> Iterator[Source]:
 
 def located(source: Source) -> Source:
     """Return a source with its module's file, found before the module runs, so that a failure has a place."""
-    if source.fault:
-        raise PluginError(source.fault)
     spec = importlib.util.find_spec(source.module) if source.module else None
     if spec is None or not spec.has_location or spec.origin is None:
         return source
@@ -101,6 +99,8 @@ def located(source: Source) -> Source:
 
 def import_source(source: Source) -> tuple[Any, PluginRecord]:
     """Import a plugin and return it with its record filled in (file and source hash)."""
+    if source.fault:
+        raise PluginError(source.fault)
     plugin: Any = _import_file(source.path) if source.path is not None else importlib.import_module(str(source.module))
     for name in filter(None, source.attribute.split(".")):
         plugin = getattr(plugin, name)

@@ -358,7 +358,7 @@ def test_a_resume_that_fails_takes_nothing_back_and_across_waits_for_it(
     monkeypatch.setattr(skillneurons.unit, "measure", broken)
     assert run(qwen, tmp_path) == 1
     told = capsys.readouterr().err
-    assert "its causal part could not be finished: out of luck; its correlations stand" in told
+    assert "its causal part could not be finished: RuntimeError: out of luck; its correlations stand" in told
     assert cells(tmp_path) == first
     monkeypatch.undo()
     assert run(qwen, tmp_path) == 0

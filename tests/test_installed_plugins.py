@@ -189,7 +189,7 @@ def test_asking_for_what_is_not_there_names_the_broken_plugins(
     done = command(site, "run", "-t", "half", "--dry-run", cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == ""
     told = "; ".join(warnings_of[name] for name in ("broken", "half", "old", "twice"))
-    assert "error: no task named 'half'; known: arithmetic, " in done.stderr
+    assert "skillneurons: error: command line: tasks.half: no task named 'half'; known: arithmetic, " in done.stderr
     assert f"perhaps it is of a broken plugin: {told}\n" in done.stderr
 
 
