@@ -58,10 +58,13 @@ def run_config(
 
     ``plant`` puts neurons of known truth into the tuned pass (selftest); such results belong into a folder of their own.
     """
+    if dry_run:
+        from skillneurons.dry_run import dry_run as what_it_would_do
+        from skillneurons.dry_run import dry_run_text
+
+        return RunOutcome(table=dry_run_text(what_it_would_do(config, registry)))
     folder = ResultsFolder(Path(config.output))
     units = plan(config, registry, folder)
-    if dry_run:
-        return RunOutcome(table=describe(units))
     _refuse_hopeless(units)
     folder.prepare()
     with Progress(sum(len(unit.pending) for unit in units), enabled=progress) as display:
@@ -73,18 +76,6 @@ def run_config(
     failed = sum(result.status == "failed" for result in results) + len(context.unfinished)
     table, problems = _compile(context)
     return RunOutcome(results, failed, table, problems, [*problems, *context.notes])
-
-
-def describe(units: Sequence[Unit]) -> str:
-    """Return a line per cell: finished or to do, and its key."""
-    lines = [
-        f"{'done' if cell.done else 'new ':4}  {unit.model}  {unit.data.task.name}  "
-        f"{cell.metric.name}  seed {unit.seed}  {cell.key}"
-        for unit in units
-        for cell in unit.cells
-    ]
-    to_do = sum(len(unit.pending) for unit in units)
-    return "\n".join([*lines, f"{to_do} of {len(lines)} cells to run"])
 
 
 def _refuse_hopeless(units: Sequence[Unit]) -> None:
