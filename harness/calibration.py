@@ -108,7 +108,13 @@ def _estimated(
     if any(len(mine[split]) < cells[0].n.get(split, 0) or not mine[split] for split in mine):
         mine = {split: [own[i % len(own)] for i in range(cells[0].n.get(split, 0))] for split, own in rows.items()}
     planned = [
-        PlannedCell(cell.key, registry.metric(cell.metric["name"]), tuple(cell.columns), "", done=True)
+        PlannedCell(
+            cell.key,
+            registry.metric(cell.metric["name"]),
+            tuple(cell.metric.get("columns") or cell.columns),
+            "",
+            done=True,
+        )
         for cell in cells
         if cell.metric["name"] in registry.metrics
     ]

@@ -26,6 +26,7 @@ from skillneurons.estimate import (
     rows_by_split,
     workload,
 )
+from skillneurons.forward_calls import Workload
 from skillneurons.machine_speed import Speed
 from skillneurons.memory_need import MemoryNeed
 from skillneurons.plan import PlannedCell, TaskData, Unit, plan
@@ -120,7 +121,7 @@ def _add_model(
     tasks: Mapping[str, tuple[TaskData, Mapping[str, Mapping[Split, Sequence[Row]]]]],
 ) -> None:
     """Add the estimates of one model's units, of what concerns several tasks, and of loading it."""
-    loads = {}
+    loads: dict[int, list[Workload]] = {}
     n_tasks = len({unit.data.task.name for unit in units}) if config.causal.enabled and config.causal.across else 0
     for unit in units:
         task = unit.data.task.name
@@ -198,7 +199,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def time_text(low: float, high: float) -> str:
     """Return a range of seconds in the unit of its upper end, two digits at most."""
     for unit, seconds in (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("days", 86400.0)):
-        if high < 90 * seconds or unit == "days" or (unit == "h" and high < 48 * seconds):
+        if high < 90 * seconds or unit == "days":
             first, last = _two_digits(low / seconds), _two_digits(high / seconds)
             return f"about {last} {unit}" if first == last else f"about {first} to {last} {unit}"
     raise AssertionError("days fit everything")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from skillneurons.causal_calls import across_calls, unit_calls
@@ -159,10 +159,10 @@ def seconds_of(load: Workload, shape: ModelShape, speed: Speed, n_columns: int, 
 
 def estimate_of(load: Workload, model: ModelAtHand, speed: Speed, n_columns: int, n_tasks: int) -> Estimate:
     """Return the estimate of one unit, its model loaded."""
-    times = [seconds_of(load, model.shape, speed, n_columns, one) for one in (LEAST, LIKELY, MOST)]
+    least, likely, most = (seconds_of(load, model.shape, speed, n_columns, one) for one in (LEAST, LIKELY, MOST))
     calls = sum(unit_calls(load, LIKELY).values(), Calls())
     memory = memory_need(load, model.shape, calls, n_columns, n_tasks)
-    return Estimate(*between(*times, speed), tokens_of(calls), memory)
+    return Estimate(*between(least, likely, most, speed), tokens_of(calls), memory)
 
 
 def between(least: float, likely: float, most: float, speed: Speed) -> tuple[float, float, float]:
@@ -202,7 +202,9 @@ def choose_speed(config: Config, machine: str | None = None) -> Speed:
         return stated_speed(machine, dtype)
     here = gpu_here() if config.device != "cpu" and not _torch_for_cpu() else None
     if config.device.startswith("cuda") or here is not None:
-        return stated_speed(known_gpu(here or "") or NOT_KNOWN_GPU, dtype)
+        known = known_gpu(here or "")
+        speed = stated_speed(known or NOT_KNOWN_GPU, dtype)
+        return speed if known else replace(speed, told=f"no GPU of a known rate is seen here; {speed.told}")
     return measured_speed(dtype)
 
 

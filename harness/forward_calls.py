@@ -126,7 +126,7 @@ def input_calls(load: Workload) -> Calls:
     calls: Calls = Counter()
     for split in ("train", "validation"):
         size = load.config.prompt.batch_size
-        for part in equal_lengths(load.rows[split], size, _limit(load)):  # type: ignore[index]
+        for part in equal_lengths(load.rows[split], size, _limit(load)):
             calls[Call(len(part), part[0].input, 0, 0)] += 1
     return calls
 

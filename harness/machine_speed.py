@@ -139,8 +139,8 @@ def measured_speed(dtype: str) -> Speed:
     bandwidth = 2 * source.nbytes / _fastest(lambda: np.copyto(target, source))
     counting = _fastest(_count)
     return Speed(
-        told=f"measured for a moment on this machine's CPU: {rate / 1e9:.2g} GFLOP/s on {cores} cores, {CPU_SHARE:.0%} of it "
-        f"used, {bandwidth / 1e9:.2g} GB/s" + ("" if dtype == "float32" else f"; {dtype} on a CPU may be slower"),
+        told=f"measured for a moment on this machine's CPU: {_round(rate / 1e9)} GFLOP/s on {cores} {'core' if cores == 1 else 'cores'}, {CPU_SHARE:.0%} of it "
+        f"used, {_round(bandwidth / 1e9)} GB/s" + ("" if dtype == "float32" else f"; {dtype} on a CPU may be slower"),
         flops=rate * CPU_SHARE,
         bandwidth=bandwidth,
         overhead=OVERHEAD * counting / REFERENCE,
@@ -149,12 +149,17 @@ def measured_speed(dtype: str) -> Speed:
 
 def _fastest(work: Callable[[], object]) -> float:
     """Return the shortest of several repeats: what else the machine is doing now is no part of what it can do."""
-    times, began = [], time.perf_counter()
+    times: list[float] = []
+    began = time.perf_counter()
     while len(times) < 4 or (time.perf_counter() - began < SECONDS and len(times) < 2000):
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def _round(value: float) -> str:
+    return f"{float(f'{value:.2g}'):.0f}"
 
 
 def _count() -> int:

@@ -1,7 +1,7 @@
 """How much memory and disk a unit needs at its peak, in bytes: weights, kept keys and values, activations, sums, logits.
 
-    device  weights + keys and values that are kept (up to the budget) + the largest single pass: its keys and values twice (a
-            step of decoding copies them), its activations of one layer (of all layers where there is a gradient), its logits
+    device  weights + keys and values that are kept (up to the budget) + the largest single pass: its keys and values, its
+            activations of one layer (of all layers where there is a gradient), its logits
     host    the interpreter with torch and transformers, rows of activations (beyond 1 GiB in a temporary file), sums and
             scores of all columns, normal activations at the prompt; on a CPU what is on the device besides
 
@@ -16,11 +16,12 @@ from skillneurons.causal_calls import GATE_EXAMPLES
 from skillneurons.forward_calls import MEASURED, Call, Calls, Workload
 from skillneurons.model_shape import BYTES, ModelShape
 
-INTERPRETER = 400e6  # torch, transformers, the board: resident on a CPU
+INTERPRETER = 500e6  # torch, transformers, the board: resident on a CPU
 INTERPRETER_GPU = 1.6e9  # and the GPU's libraries
 CONTEXT_GPU = 0.6e9  # of the device
 ROWS_IN_MEMORY = 1 << 30  # of kept activations (spool)
-LOGIT_COPIES = 4  # float, log-softmax, exponential, product
+CACHE = 1.25  # of a pass's keys and values: they grow layer by layer, beside those they began from
+LOGIT_COPIES = 6  # as they come, log-softmax, joined, exponential, product, without not-a-numbers
 DONORS = 256  # examples whose activations are kept for resampling (reference)
 CELL_JSON = 15e3  # bytes of a column in a cell's file
 STRONGEST = 10  # neurons of a column whose activations are kept (passes)
@@ -42,7 +43,7 @@ def memory_need(load: Workload, shape: ModelShape, calls: Calls, columns: int, n
     n = {split: len(rows) for split, rows in load.rows.items()}
     positions = load.virtual if config.attribution.position == "max" and load.virtual else 1
     read = positions * shape.n_neurons
-    device = shape.weight_bytes(dtype, config.model.quantization)
+    device = float(shape.weight_bytes(dtype, config.model.quantization))
     device += _kept(load) + max((_pass_bytes(call, shape, dtype) for call in calls), default=0)
     spooled = [4.0 * n[split] * read for split in MEASURED]
     host = sum(size for size in spooled if size <= ROWS_IN_MEMORY)
@@ -71,14 +72,14 @@ def _kept(load: Workload) -> float:
         return 0.0
     total = 0.0
     for splits in (("train", "validation"), MEASURED):
-        total += min(load.budget, load.kv * sum(row.input for split in splits for row in load.rows[split]))  # type: ignore[index]
+        total += min(load.budget, load.kv * sum(row.input for split in splits for row in load.rows[split]))
     return total
 
 
 def _pass_bytes(call: Call, shape: ModelShape, dtype: str) -> float:
     """Return what one forward pass takes beside the weights."""
     size, tokens = BYTES[dtype], call.rows * call.tokens
-    cache = 2.0 * call.rows * (call.past + call.tokens) * shape.kv_bytes(dtype)
+    cache = CACHE * call.rows * (call.past + call.tokens) * shape.kv_bytes(dtype)
     one_layer = tokens * (6 * shape.d_model + 3 * shape.d_ff_run)
     layers = 2 * shape.n_layers if call.gradient else 1
     logits = 4.0 * LOGIT_COPIES * call.rows * call.logits * shape.vocabulary

@@ -199,7 +199,9 @@ def test_the_help_test_can_fail() -> None:
     assert loaded_by(HELP + "\nimport numpy") == {"numpy"}
 
 
-@pytest.mark.parametrize("command", [["list", "tasks"], ["plugins", "list"], ["validate", "demo"]])
+@pytest.mark.parametrize(
+    "command", [["list", "tasks"], ["plugins", "list"], ["validate", "demo"], ["run", "demo", "--dry-run"]]
+)
 def test_light_commands_never_load_torch(command: list[str]) -> None:
     loaded = loaded_by(f"from skillneurons.cli import main\nmain({command!r})")
     assert not loaded & {"torch", "transformers", "datasets", "pandas"}
