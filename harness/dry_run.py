@@ -93,21 +93,21 @@ def _estimates(
         for name, one in data.items()
     }
     parts: dict[tuple[str, str], tuple[int, Estimate]] = {}
+    speed = choose_speed(config, machine)
+    if machine is None:
+        speed = calibrated(speed, config, registry, folder, models, tasks, finished)
+    remarks.append(f"time: {speed.told}")
     for name, model in models.items():
-        speed = choose_speed(config, machine)
-        if machine is None:
-            speed = calibrated(speed, config, registry, folder, models, tasks, finished)
         own = [unit for unit in pending if unit.model == name]
         _add_model(parts, config, registry, folder, model, speed, own, tasks)
-        remarks += [f"time: {speed.told}"]
-        remarks += [f"tokens of {name}: counted by {model.counted}"]
+        remarks.append(f"tokens of {name}: counted by {model.counted}")
         need = max((one.memory.device for (m, _), (_, one) in parts.items() if m == name), default=0.0)
         if speed.device_bytes is not None and need > speed.device_bytes:
             remarks.append(
                 f"{name} needs {size_text(need)} on a device of {size_text(speed.device_bytes)}: a narrower model.dtype, "
                 "model.quantization, a smaller cache.device_gb, or model.device_map over several"
             )
-    return parts, list(dict.fromkeys(remarks))
+    return parts, remarks
 
 
 def _add_model(

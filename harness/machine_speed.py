@@ -22,8 +22,8 @@ from skillneurons.model_shape import BYTES, ModelShape
 SECONDS = 0.03  # of one measurement, at least
 SIDE = 64  # of the product
 CPU_SHARE = 0.4  # of the rate of products that forward passes of such batches reach
-OVERHEAD = 5e-4  # s a layer on a CPU, where counting to 200,000 takes REFERENCE
-REFERENCE = 5e-3
+OVERHEAD = 4e-4  # s a layer on a CPU, where counting to 50,000 takes REFERENCE
+REFERENCE = 1e-3
 GPU_OVERHEAD = 2.5e-4  # s a layer: some twenty small kernels
 SHARE = 0.4  # of a GPU's stated rate that such batches reach
 
@@ -164,6 +164,6 @@ def _round(value: float) -> str:
 
 def _count() -> int:
     total = 0
-    for i in range(200_000):
+    for i in range(50_000):
         total += i & 3
     return total

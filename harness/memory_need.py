@@ -44,9 +44,11 @@ def memory_need(load: Workload, shape: ModelShape, calls: Calls, columns: int, n
     positions = load.virtual if config.attribution.position == "max" and load.virtual else 1
     read = positions * shape.n_neurons
     device = float(shape.weight_bytes(dtype, config.model.quantization))
-    device += _kept(load) + max((_pass_bytes(call, shape, dtype) for call in calls), default=0)
+    kept = _kept(load)
+    on_device = min(kept, load.config.cache.device_gb * 1e9) if load.gpu else kept
+    device += on_device + max((_pass_bytes(call, shape, dtype) for call in calls), default=0)
     spooled = [4.0 * n[split] * read for split in MEASURED]
-    host = sum(size for size in spooled if size <= ROWS_IN_MEMORY)
+    host = kept - on_device + sum(size for size in spooled if size <= ROWS_IN_MEMORY)
     host += 8.0 * read * (columns + 3) * 2 * (3 if load.virtual else 1)  # moments, both splits, every pass
     host += 4.0 * shape.n_neurons * columns * 8  # scores, null, intervals
     causal = config.causal
