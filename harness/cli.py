@@ -96,13 +96,29 @@ def _config(arguments: argparse.Namespace) -> tuple[Config, Registry]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.dry_run or arguments.json or arguments.machine:
+        return _dry_run(arguments)
     from skillneurons.runner import run_config
 
     config, registry = _config(arguments)
-    outcome = run_config(config, registry, dry_run=arguments.dry_run)
+    outcome = run_config(config, registry)
     print(outcome.table)
     _say(outcome.notes)
     return 1 if outcome.failed or outcome.problems else 0
+
+
+def _dry_run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from skillneurons.dry_run import dry_run, dry_run_json, dry_run_text
+    from skillneurons.errors import UserError
+
+    if not arguments.dry_run:
+        given = "--json" if arguments.json else "--machine"
+        raise UserError(f"{given} belongs to run --dry-run, which says what a run would take; add --dry-run")
+    found = dry_run(*_config(arguments), arguments.machine)
+    print(json.dumps(dry_run_json(found), indent=2) if arguments.json else dry_run_text(found))
+    return 0
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:

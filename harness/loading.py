@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,11 @@ import torch
 from skillneurons.errors import ModelError, UserError
 from skillneurons.feed_forward import find_feed_forward
 from skillneurons.model import LanguageModel
-from skillneurons.model_source import resolve_model
+from skillneurons.model_source import is_instructed, resolve_model
 from skillneurons.parity import checked_parity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZATIONS = ("8bit", "4bit")
-INSTRUCTED = re.compile(r"chat|instruct|(^|[-_])it($|[-_])", re.IGNORECASE)
 
 
 def pick_device(device: str) -> torch.device:
@@ -133,4 +131,4 @@ def _wants_template(setting: str, tokenizer: Any, name: str) -> bool:
     has = getattr(tokenizer, "chat_template", None) is not None
     if setting == "on" and not has:
         raise ModelError(f"model {name!r}: model.chat_template is 'on', but its tokenizer has no chat template")
-    return setting == "on" or (setting == "auto" and has and bool(INSTRUCTED.search(Path(name).name)))
+    return setting == "on" or (setting == "auto" and has and is_instructed(name))

@@ -7,6 +7,7 @@ revision of a folder is a hash over its configuration, weights and tokenizer; a 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from skillneurons.errors import ModelError
 POCKET = "pocket"
 SMALL = "pocket-small"
 EMBEDDED = (POCKET, SMALL)
+INSTRUCTED = re.compile(r"chat|instruct|(^|[-_])it($|[-_])", re.IGNORECASE)
 
 
 def pocket_folder(name: str = POCKET) -> Path:
@@ -53,6 +55,26 @@ def resolve_model(name: str, revision: str | None = None) -> tuple[str, str]:
             "known without a hub: 'pocket', 'pocket-small', or a folder saved by save_pretrained"
         ) from error
     return name, Path(snapshot).name
+
+
+def model_files(name: str, revision: str) -> Path:
+    """Return the folder of the files of a resolved model that are here: all of an embedded one or of a folder, of a hub id
+    at least its ``config.json``.
+    """
+    folder = pocket_folder(name) if name in EMBEDDED else Path(name)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    if not isinstance(found, str):
+        raise ModelError(f"model {name!r}: its config.json is not in the local cache; load it once, or name a folder")
+    return Path(found).parent
+
+
+def is_instructed(name: str) -> bool:
+    """Tell whether a model's name says that it was tuned on instructions."""
+    return bool(INSTRUCTED.search(Path(name).name))
 
 
 def _check_folder(name: str, folder: Path) -> None:

@@ -74,10 +74,13 @@ def run_config(
     Interrupted where it is stopped by a signal, StorageError where nothing can be written: what is finished is saved.
     """
     folder = ResultsFolder(Path(config.output))
+    if dry_run:
+        from skillneurons.dry_run import dry_run as what_it_would_do
+        from skillneurons.dry_run import dry_run_text
+
+        return RunOutcome(folder, table=dry_run_text(what_it_would_do(config, registry)))
     index = _board_module("index").Index(folder.root / BOARD_INDEX)
     units = plan(config, registry, folder, _board_module("found_cells").finished_keys(folder.root, index))
-    if dry_run:
-        return RunOutcome(folder, table=describe(units))
     _refuse_hopeless(units)
     folder.prepare()
     keys = [cell.key for unit in units for cell in unit.cells]
@@ -114,18 +117,6 @@ def _standing(context: RunContext, units: Sequence[Unit]) -> str:
     tunings = sorted(path.stem for path in context.folder.checkpoints.glob("*.safetensors"))
     kept = f"; the tuning of {', '.join(tunings)} goes on from its checkpoint" if tunings else ""
     return f"{finished} of {len(cells)} cells are finished and saved{kept}"
-
-
-def describe(units: Sequence[Unit]) -> str:
-    """Return a line per cell: finished or to do, and its key."""
-    lines = [
-        f"{'done' if cell.done else 'new ':4}  {unit.model}  {unit.data.task.name}  "
-        f"{cell.metric.name}  seed {unit.seed}  {cell.key}"
-        for unit in units
-        for cell in unit.cells
-    ]
-    to_do = sum(len(unit.pending) for unit in units)
-    return "\n".join([*lines, f"{to_do} of {len(lines)} cells to run"])
 
 
 def _refuse_hopeless(units: Sequence[Unit]) -> None:

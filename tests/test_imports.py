@@ -26,7 +26,13 @@ RANKS = (
     {"locks", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"config", "predictions"},
     {"evaluation"},
-    {"across_state", "listing", "plan", "run_context"},
+    {"across_state", "listing", "plan", "run_context", "model_shape", "token_lengths"},
+    {"cell_state", "forward_calls"},
+    {"causal_calls", "machine_speed"},
+    {"memory_need"},
+    {"estimate"},
+    {"calibration"},
+    {"dry_run"},
     {"feed_forward", "micro_batches"},
     {"model"},
     {"exchange", "spool", "partial"},
@@ -209,7 +215,9 @@ def test_the_help_test_can_fail() -> None:
     assert loaded_by(HELP + "\nimport numpy") == {"numpy"}
 
 
-@pytest.mark.parametrize("command", [["list", "tasks"], ["plugins", "list"], ["validate", "demo"]])
+@pytest.mark.parametrize(
+    "command", [["list", "tasks"], ["plugins", "list"], ["validate", "demo"], ["run", "demo", "--dry-run"]]
+)
 def test_light_commands_never_load_torch(command: list[str]) -> None:
     loaded = loaded_by(f"from skillneurons.cli import main\nmain({command!r})")
     assert not loaded & {"torch", "transformers", "datasets", "pandas"}

@@ -1,0 +1,245 @@
+"""What ``run --dry-run`` tells: every cell with its state and reason, and what the run would take. Nothing is written.
+
+Times are rounded ranges, because much of them is known only afterwards; what they rest on is said below the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skillneurons.calibration import calibrated
+from skillneurons.cell_state import CellState, cell_state, finished_cells
+from skillneurons.config import Config
+from skillneurons.errors import ModelError
+from skillneurons.estimate import (
+    START,
+    Estimate,
+    ModelAtHand,
+    across_estimate,
+    choose_speed,
+    estimate_of,
+    loading,
+    model_at_hand,
+    rows_by_split,
+    workload,
+)
+from skillneurons.forward_calls import Workload
+from skillneurons.machine_speed import Speed
+from skillneurons.memory_need import MemoryNeed
+from skillneurons.plan import PlannedCell, TaskData, Unit, plan
+from skillneurons.registry import Registry
+from skillneurons.results import Result, ResultsFolder
+from skillneurons.token_lengths import Row
+from skillneurons.types import Split
+
+WIDTH = 120
+ACROSS, LOADED = "across tasks", "loading"
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The planned cells in order, an estimate by model and task (with how many cells), the whole, and remarks."""
+
+    cells: Sequence[tuple[Unit, PlannedCell, CellState]]
+    parts: Mapping[tuple[str, str], tuple[int, Estimate]] = field(default_factory=dict)
+    whole: Estimate | None = None
+    remarks: Sequence[str] = ()
+
+    @property
+    def to_run(self) -> int:
+        return sum(not cell.done for _, cell, _ in self.cells)
+
+
+def dry_run(config: Config, registry: Registry, machine: str | None = None) -> DryRun:
+    """Return what a run of this config would do, on this machine or on one of ``machine_speed.STATED``."""
+    folder = ResultsFolder(Path(config.output))
+    units = plan(config, registry, folder)
+    finished = finished_cells(folder)
+    cells = [(unit, cell, cell_state(config, folder, finished, unit, cell)) for unit in units for cell in unit.cells]
+    every = [one for same in finished.values() for one in same]
+    parts, remarks = _estimates(config, registry, folder, units, every, machine)
+    if not parts:
+        return DryRun(cells, {}, None, remarks)
+    start = Estimate(START / 2, START, 2 * START, 0, MemoryNeed(0, 0, 0, 0))
+    return DryRun(cells, parts, Estimate.total([start, *(one for _, one in parts.values())]), remarks)
+
+
+def _estimates(
+    config: Config,
+    registry: Registry,
+    folder: ResultsFolder,
+    units: Sequence[Unit],
+    finished: Sequence[Result],
+    machine: str | None,
+) -> tuple[dict[tuple[str, str], tuple[int, Estimate]], list[str]]:
+    """Return the estimates by model and task, and what they rest on."""
+    pending = [unit for unit in units if unit.pending and unit.data.error is None]
+    models: dict[str, ModelAtHand] = {}
+    remarks: list[str] = []
+    for unit in {unit.model: unit for unit in pending}.values():
+        try:
+            models[unit.model] = model_at_hand(config, unit.model, unit.revision)
+        except ModelError as error:
+            remarks.append(f"no estimate: {error}")
+    pending = [unit for unit in pending if unit.model in models]
+    if not pending:
+        return {}, remarks
+    data = {unit.data.task.name: unit.data for unit in units if unit.data.error is None}
+    tasks = {
+        name: (one, {model: rows_by_split(config, at_hand, one) for model, at_hand in models.items()})
+        for name, one in data.items()
+    }
+    parts: dict[tuple[str, str], tuple[int, Estimate]] = {}
+    speed = choose_speed(config, machine)
+    if machine is None:
+        speed = calibrated(speed, config, registry, folder, models, tasks, finished)
+    remarks.append(f"time: {speed.told}")
+    for name, model in models.items():
+        own = [unit for unit in pending if unit.model == name]
+        _add_model(parts, config, registry, folder, model, speed, own, tasks)
+        remarks.append(f"tokens of {name}: counted by {model.counted}")
+        need = max((one.memory.device for (m, _), (_, one) in parts.items() if m == name), default=0.0)
+        if speed.device_bytes is not None and need > speed.device_bytes:
+            remarks.append(
+                f"{name} needs {size_text(need)} on a device of {size_text(speed.device_bytes)}: a narrower model.dtype, "
+                "model.quantization, a smaller cache.device_gb, or model.device_map over several"
+            )
+    return parts, remarks
+
+
+def _add_model(
+    parts: dict[tuple[str, str], tuple[int, Estimate]],
+    config: Config,
+    registry: Registry,
+    folder: ResultsFolder,
+    model: ModelAtHand,
+    speed: Speed,
+    units: Sequence[Unit],
+    tasks: Mapping[str, tuple[TaskData, Mapping[str, Mapping[Split, Sequence[Row]]]]],
+) -> None:
+    """Add the estimates of one model's units, of what concerns several tasks, and of loading it."""
+    loads: dict[int, list[Workload]] = {}
+    n_tasks = len({unit.data.task.name for unit in units}) if config.causal.enabled and config.causal.across else 0
+    for unit in units:
+        task = unit.data.task.name
+        n, sofar = parts.get((model.name, task), (0, None))
+        load = workload(
+            config,
+            registry,
+            model,
+            unit.data,
+            tasks[task][1][model.name],
+            unit.pending,
+            gpu=speed.gpu,
+            shared=sofar is None,
+            tuned=(folder.prompts / str(unit.prompt_key)).exists(),
+        )
+        columns = sum(len(cell.columns) for cell in unit.pending)
+        mine = estimate_of(load, model, speed, columns, n_tasks)
+        parts[model.name, task] = n + len(unit.pending), mine if sofar is None else Estimate.total([sofar, mine])
+        loads.setdefault(unit.seed, []).append(load)
+    if n_tasks > 1:
+        memory = MemoryNeed(0, 0, 0, 0)
+        across = [across_estimate(own, model, speed, memory) for own in loads.values() if len(own) > 1]
+        if across:
+            parts[model.name, ACROSS] = 0, Estimate.total(across)
+    parts[model.name, LOADED] = 0, loading(config, model, speed)
+
+
+def dry_run_text(found: DryRun) -> str:
+    """Return a line per cell, a table of what they take, and how many are to run."""
+    rows = [
+        [state.state, unit.model, unit.data.task.name, cell.metric.name, f"seed {unit.seed}", cell.key]
+        for unit, cell, state in found.cells
+    ]
+    lines: list[str] = []
+    for line, (_, _, state) in zip(_aligned(rows), found.cells, strict=True):
+        lines.append(line)
+        if state.reason and len(line) + 2 + len(state.reason) <= WIDTH:
+            lines[-1] = f"{line}  {state.reason}"
+        elif state.reason:
+            lines.append(f"    {state.reason}")
+    if found.whole is not None:
+        lines += ["", *_table(found, found.whole), ""]
+    lines += found.remarks
+    if any(state.state == "stale" for _, _, state in found.cells):
+        lines.append("stale: a finished cell of another key is there; it is an older result and is kept")
+    return "\n".join([*lines, f"{found.to_run} of {len(found.cells)} cells to run"])
+
+
+def _table(found: DryRun, whole: Estimate) -> list[str]:
+    gpu = whole.memory.device > 0
+    head = ["model", "task", "cells", "time", *(["device memory"] if gpu else []), "memory", "disk"]
+    entries = [(model, task, n, one) for (model, task), (n, one) in found.parts.items()]
+    rows = [head]
+    for model, task, n, one in [*entries, ("all", "", found.to_run, whole)]:
+        memory = one.memory
+        sizes = [*([memory.device] if gpu else []), memory.host, memory.disk]
+        rows.append(
+            [
+                model,
+                task,
+                str(n or ""),
+                time_text(one.low, one.high),
+                *(size_text(size) if size else "" for size in sizes),
+            ]
+        )
+    spool = whole.memory.spool
+    return [*_aligned(rows), *([f"and {size_text(spool)} for temporary files"] if spool else [])]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def time_text(low: float, high: float) -> str:
+    """Return a range of seconds in the unit of its upper end, two digits at most."""
+    for unit, seconds in (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("days", 86400.0)):
+        if high < 90 * seconds or unit == "days":
+            first, last = _two_digits(low / seconds), _two_digits(high / seconds)
+            return f"about {last} {unit}" if first == last else f"about {first} to {last} {unit}"
+    raise AssertionError("days fit everything")
+
+
+def _two_digits(value: float) -> str:
+    if value < 10:
+        return f"{value:.1g}" if value >= 1 else f"{value:.1f}".replace("0.0", "0")
+    return f"{float(f'{value:.2g}'):.0f}"
+
+
+def size_text(size: float) -> str:
+    """Return bytes in MB, GB or TB (10^6, 10^9, 10^12), two digits."""
+    for unit, one in (("MB", 1e6), ("GB", 1e9)):
+        if size < 999.5 * one:
+            value = size / one
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{float(f'{value:.2g}'):.0f} {unit}"
+    return f"{size / 1e12:.1f} TB"
+
+
+def dry_run_json(found: DryRun) -> dict[str, Any]:
+    """Return the same as plain types; times in seconds, sizes in bytes."""
+    return {
+        "cells": [
+            {
+                "state": state.state,
+                "reason": state.reason,
+                "older": state.older,
+                "model": unit.model,
+                "task": unit.data.task.name,
+                "metric": cell.metric.name,
+                "seed": unit.seed,
+                "key": cell.key,
+            }
+            for unit, cell, state in found.cells
+        ],
+        "to_run": found.to_run,
+        "estimates": [
+            {"model": model, "task": task, "cells": n, **asdict(one)} for (model, task), (n, one) in found.parts.items()
+        ],
+        "whole": None if found.whole is None else asdict(found.whole),
+        "remarks": list(found.remarks),
+    }

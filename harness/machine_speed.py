@@ -1,0 +1,169 @@
+"""How fast a machine is: this one, measured in a moment without torch, or one that is stated.
+
+A forward pass takes max(operations / ``flops``, bytes of weights / ``bandwidth``) for its products, the time to move keys,
+values and logits at ``bandwidth``, and ``overhead`` seconds a layer whatever it computes. Measured are a matrix product on the
+CPU and a copy of memory, about 0.1 s together; the overhead is that of a small product done by torch
+from Python, which only torch could tell: it stands here as a constant, scaled by how fast this Python counts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from skillneurons.errors import unknown_name
+from skillneurons.forward_calls import Call, Calls
+from skillneurons.model_shape import BYTES, ModelShape
+
+SECONDS = 0.03  # of one measurement, at least
+SIDE = 64  # of the product
+CPU_SHARE = 0.4  # of the rate of products that forward passes of such batches reach
+OVERHEAD = 4e-4  # s a layer on a CPU, where counting to 50,000 takes REFERENCE
+REFERENCE = 1e-3
+GPU_OVERHEAD = 2.5e-4  # s a layer: some twenty small kernels
+SHARE = 0.4  # of a GPU's stated rate that such batches reach
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A machine: operations and bytes a second, seconds of overhead a layer, memory of its device, and where that is from.
+
+    ``spread`` is by what factor a time may be off either way. ``factor`` corrects times by runs that were measured.
+    """
+
+    told: str
+    flops: float
+    bandwidth: float
+    overhead: float
+    gpu: bool = False
+    device_bytes: float | None = None
+    spread: float = 1.6
+    factor: float = 1.0
+    calibrated: bool = False
+
+    def seconds(self, calls: Calls, shape: ModelShape, dtype: str) -> float:
+        """Return how long forward (and backward) passes take."""
+        return self.factor * sum(n * self._of(call, shape, dtype) for call, n in calls.items())
+
+    def _of(self, call: Call, shape: ModelShape, dtype: str) -> float:
+        if not call.rows or not call.tokens:
+            return 0.0
+        tokens, seen = call.rows * call.tokens, call.past + call.tokens
+        wide = shape.n_heads * shape.head_size
+        attention = 4.0 * tokens * (call.past + call.tokens / 2) * wide * shape.n_layers
+        logits = call.rows * call.logits
+        work = 2.0 * tokens * shape.layer_weights_run * shape.n_layers + attention + 2.0 * logits * shape.embedding
+        weights = BYTES[dtype] * (shape.n_layers * shape.layer_weights_run + (shape.embedding if logits else 0))
+        moved = 3.0 * call.rows * seen * shape.kv_bytes(dtype) + 24.0 * logits * shape.vocabulary
+        once = max(work / self.flops, weights / self.bandwidth) + moved / self.bandwidth
+        once += self.overhead * (shape.n_layers + 1)
+        return 2 * once if call.gradient else once  # the weights are frozen: backward costs as much as forward
+
+    def scaled(self, factor: float, spread: float, told: str) -> Speed:
+        """Return the same machine with its times corrected."""
+        return replace(self, factor=factor, spread=spread, told=told, calibrated=True)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a maker states: TFLOP/s of bfloat16 and of float32, GB/s, GB."""
+
+    narrow: float
+    wide: float
+    bandwidth: float
+    memory: float
+
+
+STATED = {
+    "h200": Stated(989, 67, 4800, 141),
+    "h100": Stated(989, 67, 3350, 80),
+    "a100": Stated(312, 19.5, 2039, 80),
+    "l40s": Stated(362, 92, 864, 48),
+    "a10": Stated(125, 31, 600, 24),
+    "l4": Stated(121, 30, 300, 24),
+    "t4": Stated(65, 8.1, 320, 16),
+    "v100": Stated(125, 15.7, 900, 32),
+    "rtx4090": Stated(165, 83, 1008, 24),
+    "rtx3090": Stated(71, 36, 936, 24),
+}
+
+
+def stated_speed(name: str, dtype: str) -> Speed:
+    """Return a machine by its name; raise UserError for one that is not in the table."""
+    known = STATED.get(name.lower())
+    if known is None:
+        raise unknown_name("machine", name, STATED)
+    rate = known.wide if dtype == "float32" else known.narrow
+    return Speed(
+        told=f"{name.lower()} as its maker states it ({rate:g} TFLOP/s of {dtype}, {known.bandwidth:g} GB/s), {SHARE:.0%} of it used",
+        flops=rate * 1e12 * SHARE,
+        bandwidth=known.bandwidth * 1e9 * 2 * SHARE,
+        overhead=GPU_OVERHEAD,
+        gpu=True,
+        device_bytes=known.memory * 1e9,
+        spread=2.5,
+    )
+
+
+def gpu_here() -> str | None:
+    """Return the name of this machine's first NVIDIA GPU as its driver tells it, None without one."""
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        found = re.search(r"^Model:\s*(.+)$", file.read_text("utf-8", "replace"), re.MULTILINE)
+        return found[1].strip() if found else "a GPU"
+    return None
+
+
+def known_gpu(name: str) -> str | None:
+    """Return the table's name of a GPU as its driver calls it."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return next((one for one in sorted(STATED, key=len, reverse=True) if one in plain), None)
+
+
+def measured_speed(dtype: str) -> Speed:
+    """Measure this machine's CPU in about 0.1 s.
+
+    The product is so small that it runs on one core whatever else the machine is doing; all cores together take a large one.
+    """
+    import numpy as np
+
+    a = np.ones((SIDE, SIDE), np.float32)
+    out = np.empty_like(a)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    rate = cores * 2 * SIDE**3 / _fastest(lambda: np.matmul(a, a, out=out))
+    source = np.ones(1 << 23, np.float32)  # 32 MB
+    target = np.empty_like(source)
+    bandwidth = 2 * source.nbytes / _fastest(lambda: np.copyto(target, source))
+    counting = _fastest(_count)
+    return Speed(
+        told=f"measured for a moment on this machine's CPU: {_round(rate / 1e9)} GFLOP/s on {cores} {'core' if cores == 1 else 'cores'}, {CPU_SHARE:.0%} of it "
+        f"used, {_round(bandwidth / 1e9)} GB/s" + ("" if dtype == "float32" else f"; {dtype} on a CPU may be slower"),
+        flops=rate * CPU_SHARE,
+        bandwidth=bandwidth,
+        overhead=OVERHEAD * counting / REFERENCE,
+    )
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    """Return the shortest of several repeats: what else the machine is doing now is no part of what it can do."""
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < 4 or (time.perf_counter() - began < SECONDS and len(times) < 2000):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _round(value: float) -> str:
+    return f"{float(f'{value:.2g}'):.0f}"
+
+
+def _count() -> int:
+    total = 0
+    for i in range(50_000):
+        total += i & 3
+    return total

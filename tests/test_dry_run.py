@@ -1,0 +1,262 @@
+"""What a dry run says: states with their reasons, rounded ranges, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from skillneurons.cell_state import UNTOLD, CellState, told
+from skillneurons.cli import main
+from skillneurons.config import Config, load_config
+from skillneurons.dry_run import DryRun, dry_run, dry_run_text, size_text, time_text
+from skillneurons.finished_cell import failed_cell, ok_cell
+from skillneurons.plan import Unit, plan
+from skillneurons.registry import load_registry
+from skillneurons.results import Result, ResultsFolder
+
+LM = cast("Any", SimpleNamespace(architecture="Qwen2ForCausalLM", parity=None, n_neurons=2560))
+MEASURED = cast(
+    "Any",
+    SimpleNamespace(
+        accuracy={"untuned": 0.5, "tuned": 0.75, "stderr": 0.1}, scores=(), truncated={}, columns=lambda names: {}
+    ),
+)
+RECORD: Mapping[str, Any] = {"started": "2026-01-01T00:00:00Z", "seconds": 40.0, "device": "cpu", "host": "elsewhere"}
+
+
+def config_of(output: Path, *settings: str, **more: Any) -> Config:
+    chosen: dict[str, Any] = {"tasks": ["arithmetic"], "metrics": ["confidence"], "limit": 16} | more
+    return load_config(None, settings, output=str(output), **chosen)
+
+
+def first(config: Config) -> tuple[Unit, ResultsFolder]:
+    folder = ResultsFolder(Path(config.output))
+    return plan(config, load_registry(), folder)[0], folder
+
+
+def finished(config: Config, causal: Mapping[str, Any] | None = None) -> Result:
+    """Write the first cell of a run as finished, without running it."""
+    unit, folder = first(config)
+    result = ok_cell(config, unit, unit.cells[0], LM, MEASURED, causal or {"columns": {}})
+    folder.prepare()
+    folder.write_cell(result, RECORD)
+    return result
+
+
+def state(config: Config) -> CellState:
+    return dry_run(config, load_registry()).cells[0][2]
+
+
+def test_nothing_there_is_new_and_a_finished_cell_is_done(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "runs")
+    assert state(config) == CellState("new")
+    assert not (tmp_path / "runs").exists()
+    finished(config)
+    assert state(config) == CellState("done")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["prompt.steps=500"], "prompt.steps 150 -> 500"),
+        (["prompt.steps=5", "prompt.lr=0.01"], "prompt.steps 150 -> 5, prompt.lr 0.003 -> 0.01"),
+        (["causal.k=[5]"], "causal.k [10, 50] -> [5]"),
+        (["causal.enabled=false"], "causal on -> off"),
+        (["attribution.statistic=spearman"], "attribution.statistic pearson -> spearman"),
+        (["attribution.position=input_last"], "prompt on -> off, attribution.position last -> input_last"),
+        (["tasks.arithmetic.digits=[1]"], "tasks.arithmetic.digits [1, 2] -> [1], examples: validation 16 -> 9"),
+        (
+            ["prompt.steps=1", "prompt.lr=1.0", "prompt.batch_size=2", "data.train=9", "model.dtype=bfloat16"],
+            "model.dtype float32 -> bfloat16, prompt.steps 150 -> 1, prompt.lr 0.003 -> 1.0 and 3 more",
+        ),
+    ],
+)
+def test_a_stale_cell_says_which_settings_differ(tmp_path: Path, settings: list[str], reason: str) -> None:
+    older = finished(config_of(tmp_path))
+    assert state(config_of(tmp_path, *settings)) == CellState("stale", reason, older.key)
+
+
+def test_a_stale_cell_says_how_many_examples_there_were(tmp_path: Path) -> None:
+    older = finished(config_of(tmp_path))
+    reason = "examples: train 16 -> 24, validation 16 -> 24, discovery 16 -> 24, heldout 16 -> 24"
+    assert state(config_of(tmp_path, limit=24)) == CellState("stale", reason, older.key)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "reason"),
+    [
+        ("model", {"revision": "sha256:other"}, "model revision"),
+        ("task", {"version": "0"}, "task version 0 -> "),
+        ("task", {"source_hash": "other"}, "task source"),
+        ("task", {"data_hash": "other"}, "data"),
+        ("metric", {"source_hash": "other"}, "metric source"),
+        ("metric", {"version": "0"}, "metric version 0 -> "),
+        ("metric", {"columns": ["confidence.other"]}, "metric columns"),
+        ("metric", {}, UNTOLD),  # another source of the statistic alone
+    ],
+)
+def test_a_stale_cell_says_what_else_differs(tmp_path: Path, part: str, changes: dict[str, Any], reason: str) -> None:
+    config = config_of(tmp_path)
+    older = finished(config)
+    (tmp_path / "cells" / f"{older.key}.json").unlink()
+    other = replace(older, key=f"{older.key[:-4]}0000", **{part: {**getattr(older, part), **changes}})
+    ResultsFolder(tmp_path).write_cell(other, RECORD)
+    found = state(config)
+    version = str({"task": older.task, "metric": older.metric, "model": older.model}[part].get("version"))
+    assert found == CellState("stale", reason + version if reason.endswith("> ") else reason, other.key)
+
+
+def test_of_several_older_cells_the_nearest_is_told(tmp_path: Path) -> None:
+    finished(config_of(tmp_path, "prompt.steps=10", "prompt.lr=0.5"))
+    near = finished(config_of(tmp_path, "prompt.steps=20"))
+    assert state(config_of(tmp_path)) == CellState("stale", "prompt.steps 20 -> 150", near.key)
+
+
+def test_another_seed_task_or_model_makes_nothing_stale(tmp_path: Path) -> None:
+    finished(config_of(tmp_path))
+    assert state(config_of(tmp_path, seeds=[1])) == CellState("new")
+    assert state(config_of(tmp_path, models=["pocket-small"])) == CellState("new")
+
+
+def test_a_failed_cell_says_why_and_a_damaged_one_what_is_wrong(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    unit, folder = first(config)
+    folder.prepare()
+    folder.write_cell(failed_cell(config, unit, unit.cells[0], None, ValueError("no\nluck")), RECORD)
+    assert state(config) == CellState("failed", "no luck")
+    (folder.cells / f"{unit.cells[0].key}.json").write_text('{"schema_version": 1')
+    assert state(config) == CellState(
+        "damaged", "it is not valid JSON (Expecting ',' delimiter: line 1 column 21 (char 20))"
+    )
+
+
+def test_a_cell_without_its_causal_part_is_unfinished(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    finished(config, {"pending": True, "columns": {}})
+    assert state(config) == CellState("unfinished", "its causal part broke off")
+    finished(config, {"error": "RuntimeError: out of luck", "columns": {}})
+    assert state(config) == CellState("unfinished", "its causal part failed: RuntimeError: out of luck")
+
+
+def test_data_that_cannot_be_loaded_is_the_reason_and_nothing_is_estimated(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "runs", "tasks.hans.path=absent.txt", tasks=["hans"])
+    found = dry_run(config, load_registry())
+    assert found.cells[0][2].state == "data error" and "absent.txt" in found.cells[0][2].reason
+    assert found.whole is None and not found.parts
+    assert dry_run_text(found).splitlines()[-1] == "1 of 1 cells to run"
+
+
+def test_three_differences_are_told_and_the_others_counted() -> None:
+    assert told(["a", "b", "c"]) == "a, b, c"
+    assert told(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+def test_the_text_has_a_line_per_cell_a_table_and_a_last_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(config_of(tmp_path, "prompt.steps=10"))
+    before = sorted(tmp_path.rglob("*"))
+    names = ["-t", "arithmetic", "-M", "confidence", "-M", "labels", "--limit", "16"]
+    assert main(["run", *names, "-o", str(tmp_path), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    config = config_of(tmp_path, metrics=["confidence", "labels"])
+    confidence, labels = (cell.key for cell in first(config)[0].cells)
+    assert lines[:3] == [
+        f"stale  pocket  arithmetic  confidence  seed 0  {confidence}  prompt.steps 10 -> 150",
+        f"new    pocket  arithmetic  labels      seed 0  {labels}",
+        "",
+    ]
+    assert [line.split()[:2] for line in lines[3:7]] == [
+        ["model", "task"],
+        ["pocket", "arithmetic"],
+        ["pocket", "loading"],
+        ["all", "2"],
+    ]
+    assert lines[7] == "" and lines[8].startswith("time: measured for a moment on this machine's CPU: ")
+    assert lines[9:] == [
+        "tokens of pocket: counted by the model's tokenizer",
+        "stale: a finished cell of another key is there; it is an older result and is kept",
+        "2 of 2 cells to run",
+    ]
+    assert max(map(len, lines)) <= 120
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_where_all_is_done_nothing_is_estimated(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    key = finished(config).key
+    text = dry_run_text(dry_run(config, load_registry()))
+    assert text == f"done  pocket  arithmetic  confidence  seed 0  {key}\n0 of 1 cells to run"
+
+
+def test_a_reason_that_does_not_fit_stands_below(tmp_path: Path) -> None:
+    unit, _ = first(config_of(tmp_path))
+    found = DryRun([(unit, unit.cells[0], CellState("failed", "word " * 30))])
+    lines = dry_run_text(found).splitlines()
+    assert lines[0].endswith(unit.cells[0].key) and lines[1] == "    " + "word " * 30
+
+
+def test_as_json_with_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["-t", "arithmetic", "-M", "confidence", "--limit", "16", "-o", str(tmp_path / "runs")]
+    assert main(["run", *names, "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["to_run"] == 1 and [one["state"] for one in found["cells"]] == ["new"]
+    assert [(one["task"], one["cells"]) for one in found["estimates"]] == [("arithmetic", 1), ("loading", 0)]
+    assert 0 < found["whole"]["low"] < found["whole"]["likely"] < found["whole"]["high"]
+    assert found["whole"]["memory"]["host"] > 4e8
+
+
+def test_a_stated_machine_has_device_memory_and_one_too_small_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["-t", "arithmetic", "-M", "confidence", "--limit", "16", "-o", str(tmp_path / "runs"), "--dry-run"]
+    assert main(["run", *names, "--machine", "h100"]) == 0
+    text = capsys.readouterr().out
+    assert "device memory" in text
+    assert "time: h100 as its maker states it (67 TFLOP/s of float32, 3350 GB/s), 40% of it used" in text
+    assert main(["run", *names, "--machine", "h1000"]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "skillneurons: error: no machine named 'h1000'; did you mean 'h100'? known: a10, a100, h100, h200, l4, l40s, "
+        "rtx3090, rtx4090, t4, v100\n"
+    )
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--machine", "h100"]])
+def test_options_of_a_dry_run_are_refused_without_it(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *option]) == 2
+    error = (
+        f"skillneurons: error: {option[0]} belongs to run --dry-run, which says what a run would take; add --dry-run\n"
+    )
+    assert capsys.readouterr().err == error
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0, 0, "about 0 s"),
+        (0.26, 1.9, "about 0.3 to 2 s"),
+        (20, 61, "about 20 to 61 s"),
+        (60, 300, "about 1 to 5 min"),
+        (20, 300, "about 0.3 to 5 min"),
+        (600, 624, "about 10 min"),
+        (3600, 7200, "about 1 to 2 h"),
+        (3600 * 70, 3600 * 120, "about 3 to 5 days"),
+        (86400 * 101, 86400 * 1234, "about 100 to 1200 days"),
+    ],
+)
+def test_a_time_is_a_rounded_range(low: float, high: float, text: str) -> None:
+    assert time_text(low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(1.04e6, "1.0 MB"), (574e6, "570 MB"), (999.6e6, "1.0 GB"), (144.6e9, "140 GB"), (2.34e12, "2.3 TB")],
+)
+def test_a_size_has_two_digits(size: float, text: str) -> None:
+    assert size_text(size) == text
