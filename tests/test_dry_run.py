@@ -127,7 +127,7 @@ def test_a_failed_cell_says_why_and_a_damaged_one_what_is_wrong(tmp_path: Path) 
     config = config_of(tmp_path)
     unit, folder = first(config)
     folder.prepare()
-    folder.write_cell(failed_cell(config, unit, unit.cells[0], None, ValueError("no\nluck")), RECORD)
+    folder.write_cell(failed_cell(config, unit, unit.cells[0], None, ValueError("no luck"), "no luck"), RECORD)
     assert state(config) == CellState("failed", "no luck")
     (folder.cells / f"{unit.cells[0].key}.json").write_text('{"schema_version": 1')
     assert state(config) == CellState(
