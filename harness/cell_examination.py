@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from skillneurons.chart import CELL, RECORD, Chart, KnownCell
 from skillneurons.file_faults import LARGEST_TEXT, told
-from skillneurons.kept_faults import (
-    EXAMPLES_AND_SCORES,
-    OPTIONAL,
-    card_fault,
-    pass_fault,
-    run_record_fault,
-    unlike_cell,
-)
+from skillneurons.kept_faults import card_fault, run_record_fault, unlike_cell
+from skillneurons.pass_faults import EXAMPLES_AND_SCORES, OPTIONAL, pass_fault
 from skillneurons.results import DamagedCell, Result, load_cell
 from skillneurons.run_files import KEY, Entry
 from skillneurons.staleness import Staleness
@@ -125,7 +119,16 @@ def _pass_of(chart: Chart, cell: Result, path: str) -> tuple[int, ...] | None:
 
 def _cards_of(chart: Chart, cell: Result, shape: tuple[int, ...] | None) -> None:
     name = cell.key + CELL
-    entry = chart.files.sections.get("cards", {}).get(name)
+    cards = chart.files.sections.get("cards")
+    entry = (cards or {}).get(name)
+    tested = ((cell.causal or {}).get("columns") or {}).values()
+    if (
+        cards is not None
+        and entry is None
+        and (cell.config.get("causal") or {}).get("cards")
+        and any(one.get("doses") for one in tested)
+    ):
+        chart.say("remark", f"cells/{name}", "it has no neuron cards", "delete the cell to have them made with it anew")
     if entry is None or entry.kind in ("link", "other"):
         return
     path = f"cards/{name}"

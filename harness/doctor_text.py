@@ -51,13 +51,14 @@ def _lines(those: Sequence[Complaint]) -> list[str]:
     """Return a line per complaint; many that say the same share one."""
     alike: dict[tuple[str, str, str], list[str]] = {}
     for one in those:
-        place = one.path.split("/")[0]
+        place = one.path.split("/")[0] if "/" in one.path else ""
         alike.setdefault((one.what, one.remedy, place), []).append(shown(one.path))
     lines = []
     for (what, remedy, place), paths in alike.items():
         said = f"{what}; {remedy}" if remedy else what
         if len(paths) >= ALIKE:
-            lines.append(f"  {len(paths)} in {shown(place)}/ ({', '.join(paths[:NAMED])} ...): {said}")
+            where = f"in {shown(place)}/" if place else "at the top"
+            lines.append(f"  {len(paths)} {where} ({', '.join(paths[:NAMED])} ...): {said}")
         else:
             lines += [f"  {path}: {said}" for path in paths]
     more = len(lines) - LINES

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.complaint import shown
+from skillneurons.run_files import Entry
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 LARGEST_TEXT = 1 << 28  # bytes; no JSON file of a run is nearly that large
@@ -101,9 +101,11 @@ def read_json(path: Path) -> tuple[Any, str]:
         return None, f"it is not valid JSON ({told(error)})"
 
 
-def scored(values: list[Any]) -> npt.NDArray[np.float64]:
-    """Return the numbers of a column that are scored; raise ValueError or TypeError where it holds others."""
-    import numpy as np
-
-    numbers = np.array([np.nan if one is None else one for one in values], dtype=np.float64)
-    return numbers[~np.isnan(numbers)]
+def lacking(entries: Mapping[str, Entry], needed: tuple[str, ...]) -> str:
+    """Return which of the needed files a folder has not."""
+    for name in needed:
+        if name not in entries:
+            return f"it has no {name}"
+        if entries[name].kind != "file":
+            return f"its {name} is no file"
+    return ""

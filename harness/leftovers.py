@@ -40,7 +40,7 @@ def sorted_locks(files: RunFiles, mine: str = "", clock: Clock = time.time) -> F
     dead: list[LockFile] = []
     for entry in files.sections.get("locks", {}).values():
         lock = read_lock(files.root / "locks" / entry.name) if entry.kind == "file" else None
-        if lock is None or not KEY.fullmatch(lock.name) or (lock.owner is not None and lock.owner.token == mine):
+        if lock is None or (lock.owner is not None and lock.owner.token == mine):
             continue
         alive = lock.alive
         if alive is None:

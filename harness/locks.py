@@ -28,6 +28,7 @@ from types import TracebackType
 
 from skillneurons.atomic import cannot_write, make_folder
 from skillneurons.results import check_key
+from skillneurons.run_files import KEY
 
 HEARTBEAT = 5.0  # seconds between two signs of life
 STALE_AFTER = 120.0  # seconds without one, on another machine, until its owner is taken for dead
@@ -123,7 +124,7 @@ def read_locks(folder: Path, name: str | None = None) -> list[LockFile]:
 def read_lock(path: Path) -> LockFile | None:
     """Return the lock in a file; None where it is gone meanwhile, or no lock by its name."""
     name, _, number = path.name.removesuffix(".lock").rpartition(".")
-    if not name or not number.isdecimal():
+    if not KEY.fullmatch(name) or not number.isdecimal():
         return None
     try:
         with path.open("rb") as file:

@@ -113,7 +113,8 @@ def _in_rounds(work: _Work, root: Path, locks: Locks, look: Callable[[], Examina
             _take(root, locks, names)
             held |= names
             continue
-        for one in todo:
+        back = [one for one in todo if one.mend is not None and one.mend.action == "put back"]
+        for one in back or todo:  # what is put back is missed by nobody any more
             _do(work, one)
 
 

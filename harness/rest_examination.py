@@ -9,7 +9,8 @@ from skillneurons.cell_examination import WITH_CELL
 from skillneurons.chart import CELL, Chart
 from skillneurons.complaint import Mend
 from skillneurons.file_faults import LARGEST_TEXT, told
-from skillneurons.kept_faults import PROMPT_FILES, checkpoint_fault, pass_fault, prompt_fault
+from skillneurons.kept_faults import PROMPT_FILES, checkpoint_fault, prompt_fault
+from skillneurons.pass_faults import pass_fault
 from skillneurons.run_files import BOARDS, INDEX, KEY, OTHERS, SECTIONS, Entry
 
 TENSORS = ".safetensors"

@@ -49,7 +49,7 @@ class Staleness:
         here = self._loaded(kind, name)
         if here is None:
             what = f"{kind} {told(repr(name))} is not loaded here, so whether it has changed cannot be told"
-            yield Complaint("remark", path, what, "give its plugin with -p")
+            yield Complaint("remark", "cells", what, "give its plugin with -p")
             return
         for what, now in (("version", here[0]), ("source_hash", here[1])):
             then = about.get(what)
