@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     _plugins_actions(command("plugins", "list the plugins, check one against the contract, or begin a new one"))
     _score_options(command("score", "score a predictions file as the task's authors do, without any model"))
     _predict_options(command("predict", "write a model's answers to a predictions file"))
+    _doctor_options(command("doctor", "find what is damaged, orphaned or stale in a run folder, and mend it if asked"))
     _selftest_options(command("selftest", "plant neurons of known strength, find them again"))
     validate = command("validate", "check a config and name every fault at once")
     _config_options(validate)
@@ -159,6 +160,15 @@ def _plot_options(parser: argparse.ArgumentParser) -> None:
     add("--figure", action="append", default=[], metavar="F", help=f"{names}; may be given again (default: all)")
     add("--format", action="append", default=[], metavar="F", help="pdf, png or svg; may be given again (default: pdf)")
     add("-o", "--output", metavar="DIR", help="where to write (default: DIR/plots)")
+
+
+def _doctor_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dir", metavar="DIR", help="run folder")
+    mends = "set aside what is damaged or orphaned (DIR/set-aside), delete what killed processes left"
+    add("--mend", action="store_true", help=mends)
+    add("--deep", action="store_true", help="read every number and build the board, to compare")
+    add("--json", action="store_true", help="as JSON, with everything")
 
 
 def _selftest_options(parser: argparse.ArgumentParser) -> None:

@@ -332,6 +332,23 @@ def _plugins(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from skillneurons.doctor import examine
+    from skillneurons.doctor_text import examination_json, examination_text
+    from skillneurons.mending import Mended, mend
+
+    folder, registry = Path(arguments.dir), _registry(arguments)
+    if arguments.mend:
+        done = mend(folder, registry, deep=arguments.deep)
+    else:
+        done = Mended([], [], examine(folder, registry, deep=arguments.deep))
+    print((examination_json if arguments.json else examination_text)(done.left, done.done))
+    _say(done.failed)
+    return 1 if done.left.complaints or done.failed else 0
+
+
 def _selftest(arguments: argparse.Namespace) -> int:
     from skillneurons.progress import Progress
     from skillneurons.selftest import MODELS, calibrate, recover, report
@@ -385,6 +402,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "plugins": _plugins,
     "score": _score,
     "predict": _predict,
+    "doctor": _doctor,
     "selftest": _selftest,
     "validate": _validate,
 }

@@ -28,6 +28,7 @@ from types import TracebackType
 
 from skillneurons.atomic import cannot_write, make_folder
 from skillneurons.results import check_key
+from skillneurons.run_files import KEY
 
 HEARTBEAT = 5.0  # seconds between two signs of life
 STALE_AFTER = 120.0  # seconds without one, on another machine, until its owner is taken for dead
@@ -116,14 +117,14 @@ def read_locks(folder: Path, name: str | None = None) -> list[LockFile]:
         paths = sorted(folder.glob("*.lock" if name is None else f"{name}.*.lock"))
     except OSError:
         return []
-    found = [lock for path in paths if (lock := _read(path)) is not None]
+    found = [lock for path in paths if (lock := read_lock(path)) is not None]
     return sorted(found, key=lambda lock: (lock.name, lock.number))
 
 
-def _read(path: Path) -> LockFile | None:
+def read_lock(path: Path) -> LockFile | None:
     """Return the lock in a file; None where it is gone meanwhile, or no lock by its name."""
     name, _, number = path.name.removesuffix(".lock").rpartition(".")
-    if not name or not number.isdecimal():
+    if not KEY.fullmatch(name) or not number.isdecimal():
         return None
     try:
         with path.open("rb") as file:
@@ -193,7 +194,7 @@ class Locks:
     def holds(self, name: str) -> bool:
         """Return whether a lock is still this process's: nobody took it over while it slept."""
         held = self._held.get(name)
-        mine = _read(held[0]) if held else None
+        mine = read_lock(held[0]) if held else None
         return bool(mine and mine.owner and mine.owner.token == self.me.token) and not self.others(name)
 
     def take(self, names: Iterable[str]) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
 from skillneurons.results import Result, ResultsFolder, is_finished
 from skillneurons.run_context import RunContext
-from skillneurons.turns import run_in_turns
+from skillneurons.turns import POLL, run_in_turns
 from skillneurons.unit_cells import run_unit
 
 BOARD_INDEX = ".board-index.parquet"  # what the leaderboard remembers of the files it has read
@@ -98,6 +99,7 @@ def run_config(
     )
     try:
         with context.interruption, context.display, context.locks:
+            _announce(context)
             for model in dict.fromkeys(unit.model for unit in units):
                 _run_model(context, [unit for unit in units if unit.model == model])
             table, problems = _compile(context, index, len(keys))
@@ -108,6 +110,17 @@ def run_config(
     tried = [folder.read_cell(key) for key in open_cells]
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
     return RunOutcome(folder, keys, failed, table, problems, [*problems, *context.notes])
+
+
+def _announce(context: RunContext) -> None:
+    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends already."""
+    context.locks.take([f"runner-{context.locks.me.token[:8]}"])
+    told = False
+    while context.locks.others("doctor"):
+        if not told:
+            context.say_waiting("the folder", ", ".join(context.locks.owners(["doctor"])))
+            told = True
+        time.sleep(POLL)
 
 
 def _standing(context: RunContext, units: Sequence[Unit]) -> str:
