@@ -21,8 +21,8 @@ from skillneurons.model_shape import BYTES, ModelShape
 
 SECONDS = 0.03  # of one measurement, at least
 SIDE = 64  # of the product
-CPU_SHARE = 0.4  # of the rate of products that forward passes of such batches reach
-OVERHEAD = 4e-4  # s a layer on a CPU, where counting to 50,000 takes REFERENCE
+CPU_SHARE = 0.55  # of the rate of products that forward passes of such batches reach
+OVERHEAD = 3.5e-4  # s a layer on a CPU, where counting to 50,000 takes REFERENCE
 REFERENCE = 1e-3
 GPU_OVERHEAD = 2.5e-4  # s a layer: some twenty small kernels
 SHARE = 0.4  # of a GPU's stated rate that such batches reach
