@@ -72,7 +72,7 @@ class Registry:
             for field in ("load", "tuned_on", "fit")
             if (function := getattr(task, field)) is not None
         }
-        return replace(found, value=replace(task, name=name, options=options, subtasks={}, **functions))
+        return replace(found, value=replace(task, name=name, options=options, subtasks={}, family=False, **functions))
 
     def grader(self, name: str) -> Grader:
         """Return a grader by name; raise UnknownNameError with the nearest name."""

@@ -161,6 +161,7 @@ class Task:
     - ``primary``: full names of the columns that stand for the skill, the foremost first, at most one per metric: what
       causal tests are about.
     - ``fit(**options)``: fields of the task that depend on its options (``label_columns``), by name.
+    - ``family``: the task stands for others and cannot be run by itself; ``subtasks`` are what can.
     """
 
     name: str
@@ -187,6 +188,7 @@ class Task:
     fit: Callable[..., Mapping[str, Any]] | None = None
     rivals: Mapping[str, Sequence[str]] = field(default_factory=dict)
     primary: Sequence[str] = ()
+    family: bool = False
 
 
 @dataclass(frozen=True, slots=True)

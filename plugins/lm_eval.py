@@ -137,6 +137,7 @@ def register_tasks(register: Any) -> None:
             version="1",
             load=load,
             fit=fit,
+            family=True,
             kind="choice",
             form="multiple_choice or generate_until",
             source="lm-evaluation-harness",

@@ -115,6 +115,7 @@ class Context:
             for record in self.records
             for kind in KINDS[1:]
             for name in getattr(record, f"{kind}s")
+            if kind != "task" or not self.registry.tasks[name].value.family  # which has no examples of its own
         }
 
     def task_case(self, name: str) -> TaskCase:
@@ -138,7 +139,7 @@ class Context:
         builtin = [
             name for name, found in self.registry.tasks.items() if f"skillneurons.tasks.{found.plugin.name}" in BUILTINS
         ]
-        return list(dict.fromkeys([*own, *builtin]))
+        return [name for name in dict.fromkeys([*own, *builtin]) if not self.registry.tasks[name].value.family]
 
 
 @dataclass(frozen=True)
