@@ -7,36 +7,31 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skillneurons.atomic import make_folder, whole_folder
 from skillneurons.attribution import Attribution, attribution_of
 from skillneurons.cards import make_cards
-from skillneurons.causal import causal_part, columns_to_test, spread
+from skillneurons.causal import spread
 from skillneurons.cell_columns import Beside, column_figures
-from skillneurons.checkpoint import TuningCheckpoint
-from skillneurons.effects import first_failure
-from skillneurons.errors import CellError, ResultsError, SkillNeuronsError, StorageError, UserError
+from skillneurons.errors import SkillNeuronsError, UserError
 from skillneurons.inference import InferenceSettings
-from skillneurons.input_cache import CacheBudget, InputCache
+from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, encode_examples
 from skillneurons.measurement import Applied, Measured, accuracy, mean_activations, measure, positions_read
 from skillneurons.micro_batches import MicroBatches
 from skillneurons.model import LanguageModel
 from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.passes import write_pass
-from skillneurons.plan import PlannedCell, Unit, nuisances_of, rivals_of
+from skillneurons.plan import Unit, nuisances_of, rivals_of
 from skillneurons.plugin_calls import PluginCall, call_plugin
-from skillneurons.prompt import SoftPrompt, initial_prompt
-from skillneurons.results import write_json_atomic
+from skillneurons.prompt import SoftPrompt
 from skillneurons.run_context import RunContext
 from skillneurons.shortcuts import shortcut_report
 from skillneurons.testbed import Testbed, testbed
-from skillneurons.tuning import TuningInputs, TuningSettings, run_inputs, tune_prompt
 from skillneurons.types import Score, Split, Task
+from skillneurons.unit_prompt import half_budget, initial_of_unit, prompt_of_unit
 
 MEASURED: tuple[Split, ...] = ("discovery", "heldout")
 
@@ -96,7 +91,7 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     factory = context.registry.attribution(settings.statistic)
     work = _Work(context, unit, lm, applied, factory, label, MicroBatches(settings.at_once, settings.at_most))
     tuning = MicroBatches(context.config.prompt.batch_size)
-    prompt = _prompt(context, unit, lm, label, tuning) if unit.prompt_key else None
+    prompt = prompt_of_unit(context, unit, lm, label, tuning) if unit.prompt_key else None
     began = time.perf_counter()
     bare = _bare(work) if prompt is not None else None
     tuned, partial, means = _tuned_pass(work, prompt, bare.inputs if bare else None)
@@ -112,7 +107,7 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     baseline, bare_tuning, untuned = None, None, None
     if bare is not None:
         baseline = attribution_of(lm, applied, bare.measured, factory)
-        first = _initial(context, unit, lm)
+        first = initial_of_unit(context, unit, lm)
         before = _pass(work, first, f"{label}: untuned prompt", inputs=bare.inputs)
         bare_tuning = attribution_of(lm, applied, before, factory)
         untuned = before["heldout"].accuracy
@@ -161,7 +156,7 @@ def _bare(work: _Work) -> _Bare:
 
     def run() -> _Bare:
         inputs: dict[Split, InputCache] = {}
-        left = _half(context)
+        left = half_budget(context)
         measured: dict[Split, Measured] = {}
         for split in MEASURED:
             encoded = _encoded(context, unit, work.lm, split, None)
@@ -211,59 +206,6 @@ def _beds(work: _Work, prompt: SoftPrompt | None, tuned: Mapping[Split, Measured
         )
 
     return lambda metric: shared().of({metric: work.applied[metric]})
-
-
-def causal_of_cell(context: RunContext, unit: Unit, cell: PlannedCell, measured: UnitResult) -> dict[str, Any] | None:
-    """Return the causal part of a finished cell; what goes wrong is its ``error``. None where it is switched off."""
-    settings = context.config.causal
-    if not settings.enabled or measured.bed is None:
-        return None
-    names = columns_to_test(settings, unit.data.task, cell.metric.name, measured.columns(cell.columns))
-    n = sum(not reason for reason in names.values())
-    if not n:
-        return {"columns": {name: {"reason": reason} for name, reason in names.items()}}
-    label = f"{unit.model} {unit.data.task.name} seed {unit.seed}: {cell.metric.name}: ablation and steering"
-    _save_cards(context, cell, measured, [name for name, reason in names.items() if not reason])
-    with context.display.work(label, n) as step:
-        try:
-            part = causal_part(
-                settings,
-                measured.bed(cell.metric.name),
-                measured.attribution,
-                names,
-                bootstrap=context.config.attribution.bootstrap,
-                progress=step,
-            )
-            if "error" in part:
-                context.notes.append(f"{cell.key}: its causal part failed: {part['error']}; the next run tries again")
-            return part
-        except StorageError:
-            raise
-        except SkillNeuronsError as error:  # cannot be done with these settings; the correlations stay
-            reason = " ".join(context.registry.told(error, f"cell {cell.key}").split())
-            context.notes.append(f"{cell.key}: no causal part: {reason}")
-            return {"columns": {name: {"reason": why or reason} for name, why in names.items()}}
-        except (Exception, SystemExit) as error:  # the correlations stay, with this reason beside them
-            reason = context.registry.told(error, f"cell {cell.key}")
-            context.notes.append(f"{cell.key}: its causal part failed: {reason}; the next run tries again")
-            return {"columns": {name: {"reason": why or reason} for name, why in names.items()}, "error": reason}
-
-
-def _save_cards(context: RunContext, cell: PlannedCell, measured: UnitResult, columns: Sequence[str]) -> None:
-    """Save what the cards of the strongest neurons need of the model."""
-    settings = context.config.causal
-    if not settings.cards or measured.cards is None:
-        return
-    try:
-        cards = measured.cards(columns, settings.cards)
-        make_folder(context.folder.cards)
-        write_json_atomic(context.folder.cards / f"{cell.key}.json", {"key": cell.key, **cards})
-    except StorageError:
-        raise
-    except Exception as error:  # a card is worth less than the cell's figures, which stay
-        context.notes.append(
-            f"{cell.key}: no neuron cards: {first_failure(error)}; delete the cell to have them tried again"
-        )
 
 
 def _tuned_pass(
@@ -366,110 +308,6 @@ def _scored(number: float | None) -> float | None:
     return None if number is None or math.isnan(number) else number
 
 
-def _prompt(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches) -> SoftPrompt:
-    """Return the saved prompt of this unit, or tune it and save it whole; one runner tunes it, others wait for it."""
-    key = str(unit.prompt_key)
-    place = context.folder.prompts / key
-    prompt = _saved_prompt(context, place)
-    if prompt is None:
-        what = f"the prompt of {label}"
-        with context.locks.held(f"prompt-{key}", waiting=lambda who: context.say_waiting(what, who)):
-            prompt = _saved_prompt(context, place)
-            if prompt is None:
-                prompt = _tuned(context, unit, lm, label, fitting)
-                with context.interruption.deferred(), whole_folder(place) as draft:
-                    prompt.save_pretrained(draft, lm)
-    _checkpoint_of(context, key).remove()
-    return prompt
-
-
-def _checkpoint_of(context: RunContext, key: str) -> TuningCheckpoint:
-    path = context.folder.checkpoints / f"{key}.safetensors"
-    return TuningCheckpoint(path, key, stop=lambda: context.interruption.pending)
-
-
-def _saved_prompt(context: RunContext, place: Path) -> SoftPrompt | None:
-    if not place.exists():
-        return None
-    try:
-        return SoftPrompt.from_pretrained(place)
-    except ResultsError as error:
-        context.notes.append(f"{error} (tuned again)")
-        return None
-
-
-def _tuned(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches) -> SoftPrompt:
-    """Tune the prompt of this unit, from its checkpoint where a run was broken off."""
-    settings = context.config.prompt
-    inputs = _tuning_inputs(context, unit, lm, label, fitting) if settings.placement == "append" else None
-    shown = 0
-    with context.display.work(f"{label}: prompt tuning", settings.steps) as step, context.interruption.deferred():
-
-        def advance(done: int, total: int, loss: float) -> None:
-            nonlocal shown
-            step(done - shown)
-            shown = done
-
-        prompt = tune_prompt(
-            lm,
-            unit.data.task,
-            num_virtual_tokens=settings.num_virtual_tokens,
-            seed=unit.seed,
-            init=settings.prompt_tuning_init,
-            init_text=settings.prompt_tuning_init_text,
-            placement=settings.placement,
-            train=unit.data.splits["train"],
-            validation=unit.data.splits["validation"],
-            too_long=context.config.model.too_long,
-            inputs=inputs,
-            fitting=fitting,
-            progress=advance,
-            checkpoint=_checkpoint_of(context, str(unit.prompt_key)),
-            **{name: getattr(settings, name) for name in TuningSettings.__dataclass_fields__},
-        )
-    if not prompt.embeddings.isfinite().all():
-        raise CellError(f"prompt tuning diverged on {unit.data.task.name!r}; lower prompt.lr (now {settings.lr})")
-    return prompt
-
-
-def _half(context: RunContext) -> CacheBudget:
-    """Return half of the budget: tuning and measuring have one each, so that neither depends on the other."""
-    settings = context.config.cache
-    return CacheBudget.of_gigabytes(settings.device_gb / 2, settings.host_gb / 2)
-
-
-def _tuning_inputs(
-    context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches
-) -> TuningInputs:
-    """Return the inputs of train and validation after their one pass, which all seeds of the task share."""
-    m = context.config.prompt.num_virtual_tokens
-
-    def run() -> TuningInputs:
-        encoded = [
-            encode_examples(
-                lm,
-                unit.data.task,
-                unit.data.splits[split],
-                num_virtual_tokens=m,
-                too_long=context.config.model.too_long,
-            )
-            for split in ("train", "validation")
-        ]
-        with context.display.work(f"{label}: inputs", sum(map(len, encoded))) as step:
-            return run_inputs(
-                lm,
-                encoded[0],
-                encoded[1],
-                m,
-                budget=_half(context),
-                fitting=fitting,
-                progress=step,
-            )
-
-    made: TuningInputs = context.shared("tuning inputs", (unit.model, unit.data.task.name, unit.data.hash), run)
-    return made
-
-
 def _reading(work: _Work, prompt: SoftPrompt | None) -> dict[str, Any]:
     settings = work.context.config.attribution
     position = settings.position if prompt else "input_last"
@@ -526,17 +364,4 @@ def _encoded(
         unit.data.splits[split],
         num_virtual_tokens=prompt.num_virtual_tokens if prompt else 0,
         too_long=context.config.model.too_long,
-    )
-
-
-def _initial(context: RunContext, unit: Unit, lm: LanguageModel) -> SoftPrompt:
-    """Return the prompt before any step of tuning."""
-    settings = context.config.prompt
-    return initial_prompt(
-        lm,
-        settings.num_virtual_tokens,
-        init=settings.prompt_tuning_init,
-        text=settings.prompt_tuning_init_text,
-        seed=unit.seed,
-        placement=settings.placement,
     )

@@ -21,7 +21,8 @@ def run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem:
     started = time.time()
     left = {cell.key: cell for cell in unit.pending}
     if problem is None and lm is not None:
-        from skillneurons.unit import causal_of_cell, measure_unit
+        from skillneurons.unit import measure_unit
+        from skillneurons.unit_causal import causal_of_cell
 
         try:
             measured = measure_unit(context, unit, lm)

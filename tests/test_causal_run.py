@@ -266,7 +266,7 @@ def test_without_ten_among_k_the_tables_figures_are_empty_with_the_reason(
         ("causal.steering=[.nan]", "causal.steering.0"),
         ("causal.columns=[labels.corect]", "no task has a column 'labels.corect'; did you mean 'labels.correct'?"),
         ("causal.columns=[lables.correct]", "no metric named 'lables'"),
-        ("causal.neutral_text=none.txt", "causal.neutral_text 'none.txt': cannot be read"),
+        ("causal.neutral_text=none.txt", "no file 'none.txt'; give a text file, or one of english, pocket"),
     ],
 )
 def test_bad_settings(
@@ -318,12 +318,12 @@ def test_a_step_that_fails_leaves_the_doses(
 def test_a_run_that_is_broken_off_keeps_the_correlations_and_goes_on(
     done: Path, qwen: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import skillneurons.unit
+    import skillneurons.unit_causal
 
     def interrupted(*_arguments: Any, **_settings: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(skillneurons.unit, "causal_part", interrupted)
+    monkeypatch.setattr(skillneurons.unit_causal, "causal_part", interrupted)
     assert run(qwen, tmp_path, "-M", "labels", "--set", "causal.across=false") == 130
     (cell,) = cells(tmp_path).values()
     assert cell["status"] == "ok" and cell["causal"] == {"pending": True, "columns": {}}

@@ -63,6 +63,7 @@ RANKS = (
     {"ablation", "steering", "interaction"},
     {"causal", "causes", "screening"},
     {"neuron_card"},
+    {"unit_prompt", "unit_causal"},
     {"unit", "show", "across"},
     {"pairing", "neuron_view", "plot"},
     {"families", "comparison"},
