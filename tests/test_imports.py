@@ -73,7 +73,8 @@ RANKS = (
     {"runner"},
     {"testing"},
     {"selftest"},
-    {"plugin_commands", "plugin_new"},
+    {"plugin_commands", "plugin_new", "command_input"},
+    {"board_command", "evaluation_commands"},
     {"cli"},
     {"__main__"},
 )
