@@ -25,12 +25,17 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
 
 def make_folder(path: Path) -> None:
     """Create a folder and its parents; raise StorageError where nothing can be written there."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if os.access(path, os.W_OK | os.X_OK):
+                return
+            if path.is_dir():
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            if isinstance(error, FileExistsError) and not path.exists():
+                continue  # another process removed the empty folder just now
+            raise cannot_write(path, error) from error
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -56,12 +61,29 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         for place, temporary in temporaries.items():
             temporary.replace(place)
+        for folder in {place.parent for place in contents}:
+            _sync_folder(folder)
     except OSError as error:
         raise cannot_write(place, error) from error
     finally:
         for temporary in temporaries.values():
             with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
                 temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, so that a power cut does not take a rename back."""
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return  # a folder that may be written to but not read, or a system that opens no folders
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # file systems that sync no folders
+            raise
+    finally:
+        os.close(opened)
 
 
 @contextlib.contextmanager
@@ -77,8 +99,11 @@ def whole_folder(target: Path) -> Iterator[Path]:
         if target.exists():
             target.rename(former)
         draft.rename(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise cannot_write(target, error) from error
     finally:
+        if former.exists() and not target.exists():  # broken off between the two renames
+            former.rename(target)
         for left in (draft, former):
             shutil.rmtree(left, ignore_errors=True)

@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from skillneurons.atomic import make_folder, write_atomic
+from skillneurons.errors import StorageError
 
 EVERY = 30.0  # seconds of work that are lost at most, and the step in hand
 FORMAT = "1"
@@ -62,27 +63,41 @@ class TuningCheckpoint:
         self.path, self.made_for = path, made_for
         self.every = EVERY if every is None else every
         self._stop, self._clock = stop, clock
+        self.problem = ""  # why the file that is there was of no use
         self._written = clock()
 
     def load(self) -> TuningState | None:
         """Return the state that is saved for this prompt; None where there is none that can be read."""
         if not self.path.is_file():
             return None
-        return read_state(self.path, self.made_for)
+        state = read_state(self.path, self.made_for)
+        if state is None:
+            self.problem = f"{self.path}: not a checkpoint of this tuning, or damaged; tuned from the start"
+        return state
 
     def offer(self, state: Callable[[], TuningState]) -> None:
         """Write the state if it is time; raise KeyboardInterrupt after that where the run is to stop."""
         stopping = self._stop is not None and self._stop()
         now = self._clock()
         if stopping or now - self._written >= self.every:
-            make_folder(self.path.parent)
-            write_atomic(self.path, _bytes(state(), self.made_for))
+            self._write(_bytes(state(), self.made_for))
             self._written = now
         if stopping:
             raise KeyboardInterrupt
 
+    def _write(self, data: bytes) -> None:
+        while True:
+            make_folder(self.path.parent)
+            try:
+                return write_atomic(self.path, data)
+            except StorageError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise  # else another runner, whose tuning was the last, took the empty folder with it
+
     def remove(self) -> None:
         """Remove the file, and its folder with the last: the prompt is saved."""
+        if not self.path.exists():
+            return
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not there, or not empty: other tunings stand there
             self.path.parent.rmdir()

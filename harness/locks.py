@@ -16,40 +16,22 @@ import contextlib
 import errno
 import json
 import os
-import platform
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 
 from skillneurons.atomic import cannot_write, make_folder
+from skillneurons.errors import StorageError
+from skillneurons.lock_owner import TOKENS, Owner, is_alive, owner_of, this_process
 from skillneurons.results import check_key
 from skillneurons.run_files import KEY
 
 HEARTBEAT = 5.0  # seconds between two signs of life
 STALE_AFTER = 120.0  # seconds without one, on another machine, until its owner is taken for dead
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process: ``machine`` tells machines (and containers) apart, ``begun`` a process from a later one of the same number."""
-
-    host: str
-    machine: str
-    pid: int
-    begun: str
-    token: str
-    since: str
-
-    @property
-    def label(self) -> str:
-        """Return where it runs: ``host:pid``."""
-        return f"{self.host}:{self.pid}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,49 +48,6 @@ class LockFile:
     def alive(self) -> bool | None:
         """Whether its owner is there; None where only its heartbeat can tell (another machine)."""
         return None if self.owner is None else is_alive(self.owner)
-
-
-def this_process() -> Owner:
-    """Return who this process is, with a new token."""
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Owner(platform.node(), _machine(), os.getpid(), _begun(os.getpid()) or "", uuid.uuid4().hex, since)
-
-
-@cache
-def _machine() -> str:
-    """Return what is the same for processes that can see each other: boot and process namespace, else the host's name."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        return platform.node()
-
-
-def _begun(pid: int) -> str | None:
-    """Return when a process began, in the kernel's ticks; None where it is gone (or only waits to be buried)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return ""
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def is_alive(owner: Owner) -> bool | None:
-    """Return whether a process is there; None where it runs on another machine."""
-    if owner.machine != _machine():
-        return None
-    if Path("/proc/self/stat").exists():
-        begun = _begun(owner.pid)
-        return begun is not None and (not owner.begun or not begun or begun == owner.begun)
-    try:
-        os.kill(owner.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def read_locks(folder: Path, name: str | None = None) -> list[LockFile]:
@@ -132,10 +71,7 @@ def read_lock(path: Path) -> LockFile | None:
             data = file.read()
     except OSError:
         return None
-    try:
-        owner = Owner(**json.loads(data))
-    except (ValueError, TypeError):
-        owner = None
+    owner = owner_of(data)
     return LockFile(path, name, int(number), owner, (stat.st_mtime_ns, stat.st_ino))
 
 
@@ -151,8 +87,9 @@ class Locks:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.me = folder, this_process()
+        TOKENS.add(self.me.token)
         self._every, self._stale_after, self._clock = heartbeat, stale_after, clock
-        self._held: dict[str, tuple[Path, list[Path]]] = {}  # by name: own file, and those of dead owners before it
+        self._held: dict[str, tuple[Path, list[LockFile]]] = {}  # by name: own file, and those of dead owners before it
         self._seen: dict[
             Path, tuple[tuple[int, int], float]
         ] = {}  # others' heartbeats, and since when they stand still
@@ -167,14 +104,22 @@ class Locks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release(list(self._held))
-        for lock in read_locks(self.folder):
-            if lock.alive is False and self.take([lock.name]):  # of a killed runner, whose cell is finished by now
-                self.release([lock.name])
-        self._stop.set()
-        self._thread.join()
-        with contextlib.suppress(OSError):  # not empty: others work here
-            self.folder.rmdir()
+        try:
+            self.release(list(self._held))
+            self._clear_dead()
+        finally:
+            self._stop.set()
+            self._thread.join()
+            TOKENS.discard(self.me.token)
+            with contextlib.suppress(OSError):  # not empty: others work here
+                self.folder.rmdir()
+
+    def _clear_dead(self) -> None:
+        """Remove the locks of killed runners, whose cells are finished by now; a disk that is full keeps them."""
+        with contextlib.suppress(StorageError):
+            for lock in read_locks(self.folder):
+                if lock.alive is False and self.take([lock.name]):
+                    self.release([lock.name])
 
     def others(self, name: str) -> list[LockFile]:
         """Return the locks of a name whose owners are others and alive, as far as can be told."""
@@ -194,8 +139,7 @@ class Locks:
     def holds(self, name: str) -> bool:
         """Return whether a lock is still this process's: nobody took it over while it slept."""
         held = self._held.get(name)
-        mine = read_lock(held[0]) if held else None
-        return bool(mine and mine.owner and mine.owner.token == self.me.token) and not self.others(name)
+        return held is not None and self._is_mine(held[0]) and not self.others(name)
 
     def take(self, names: Iterable[str]) -> bool:
         """Take locks of all these names, or none of them: False where one is another's."""
@@ -212,15 +156,13 @@ class Locks:
         if any(self._may_live(lock) for lock in before):
             return False
         path = self.folder / f"{name}.{1 + max((lock.number for lock in before), default=0)}.lock"
-        if not self._create(path):
-            return False
         with self._guard:
-            self._held[name] = (path, [])
-        if self.others(name):  # two came at once: both step back
+            self._held[name] = (path, [])  # before it is there: a signal in between leaves nothing behind
+        if not self._create(path) or self.others(name):  # another was first, or two came at once: both step back
             self.release([name])
             return False
         with self._guard:
-            self._held[name] = (path, [lock.path for lock in before])  # of dead owners: they go with it
+            self._held[name] = (path, before)  # of dead owners: they go with it
         return True
 
     def _create(self, path: Path) -> bool:
@@ -241,13 +183,23 @@ class Locks:
                     draft.unlink()
 
     def release(self, names: Iterable[str]) -> None:
-        """Give locks back; names that are not held are passed over."""
+        """Give locks back; names that are not held are passed over, and files that are another's by now."""
         for name in names:
+            held = self._held.get(name)
+            if held is None:
+                continue
+            for lock in held[1]:
+                found = read_lock(lock.path)
+                if found is not None and found.owner == lock.owner:
+                    _unlink(lock.path)
+            if self._is_mine(held[0]):  # the own file last: it keeps others away
+                _unlink(held[0])
             with self._guard:
-                held = self._held.pop(name, None)
-            for path in () if held is None else (*held[1], held[0]):  # the own file last: it keeps others away
-                with contextlib.suppress(OSError):  # taken over by another, who thought that this process was dead
-                    path.unlink()
+                self._held.pop(name, None)
+
+    def _is_mine(self, path: Path) -> bool:
+        lock = read_lock(path)
+        return lock is not None and lock.owner is not None and lock.owner.token == self.me.token
 
     @contextlib.contextmanager
     def held(self, name: str, waiting: Callable[[str], None] | None = None, poll: float = 0.2) -> Iterator[None]:
@@ -273,8 +225,14 @@ class Locks:
             with self._guard:
                 paths = [path for path, _ in self._held.values()]
             for path in paths:
-                with contextlib.suppress(OSError):  # taken over: there is nothing to keep alive
-                    os.utime(path)
+                if self._is_mine(path):  # else taken over: there is nothing to keep alive
+                    with contextlib.suppress(OSError):
+                        os.utime(path)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):  # gone already
+        path.unlink()
 
 
 def _linked(draft: Path, path: Path, data: bytes) -> bool:

@@ -199,15 +199,17 @@ def tune_on(
     if progress and saved:
         progress(saved.step, settings.steps, float("nan"))
     while True:
+        if checkpoint:
+            checkpoint.offer(tuning.state)
         last = tuning.step >= settings.steps
         if not tuning.evaluated and (tuning.step % settings.eval_every == 0 or last):
             prompt = tuning.virtual.detach()
             size = settings.batch_size
             tuning.judge(mean_loss(lm, validation, prompt, start.placement, size, held, tuning.fitting))
+            if checkpoint:
+                checkpoint.offer(tuning.state)
         if last or tuning.without >= settings.patience:
             break
-        if checkpoint:
-            checkpoint.offer(tuning.state)
         loss = tuning.advance(gradient)
         if progress:
             progress(tuning.step, settings.steps, loss)

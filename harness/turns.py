@@ -58,8 +58,9 @@ def still_open(context: RunContext, unit: Unit) -> Unit:
 
 
 def _done_by_another(context: RunContext, cell: PlannedCell) -> bool:
-    if context.folder.stamp(cell.key) == context.planned.get(cell.key):
-        return False  # as it was when this run was planned
     found = context.folder.read_cell(cell.key)
-    tried = found is not None and (found.status == "failed" or "error" in (found.causal or {}))
-    return is_finished(found) or tried
+    if is_finished(found):
+        return True
+    if context.folder.stamp(cell.key) == context.planned.get(cell.key):
+        return False  # what failed or broke off before this run was planned is tried again
+    return found is not None and (found.status == "failed" or "error" in (found.causal or {}))

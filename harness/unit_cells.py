@@ -51,12 +51,13 @@ def _save_correlations(
     context: RunContext, unit: Unit, cell: PlannedCell, started: float, lm: LanguageModel, measured: UnitResult
 ) -> None:
     """Save a cell before its causal part, so that a run that is broken off keeps its correlations."""
-    if not context.config.causal.enabled or _has_figures(context, cell.key):
+    if not context.config.causal.enabled:
         return
     early = ok_cell(context.config, unit, cell, lm, measured, {"pending": True, "columns": {}})
     record = run_record(started, context.config, lm, None, measured.seconds, measured.batches)
     with context.interruption.deferred():
-        context.folder.write_cell(early, record)
+        if context.locks.holds(cell.key) and not _has_figures(context, cell.key):
+            context.folder.write_cell(early, record)
 
 
 def _has_figures(context: RunContext, key: str) -> bool:

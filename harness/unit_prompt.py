@@ -52,6 +52,7 @@ def _saved_prompt(context: RunContext, place: Path) -> SoftPrompt | None:
 def _tuned(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches) -> SoftPrompt:
     """Tune the prompt of this unit, from its checkpoint where a run was broken off."""
     settings = context.config.prompt
+    checkpoint = _checkpoint_of(context, str(unit.prompt_key))
     inputs = _tuning_inputs(context, unit, lm, label, fitting) if settings.placement == "append" else None
     shown = 0
     with context.display.work(f"{label}: prompt tuning", settings.steps) as step, context.interruption.deferred():
@@ -75,10 +76,13 @@ def _tuned(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitti
             inputs=inputs,
             fitting=fitting,
             progress=advance,
-            checkpoint=_checkpoint_of(context, str(unit.prompt_key)),
+            checkpoint=checkpoint,
             **{name: getattr(settings, name) for name in TuningSettings.__dataclass_fields__},
         )
+    if checkpoint.problem:
+        context.notes.append(checkpoint.problem)
     if not prompt.embeddings.isfinite().all():
+        checkpoint.remove()
         raise CellError(f"prompt tuning diverged on {unit.data.task.name!r}; lower prompt.lr (now {settings.lr})")
     return prompt
 

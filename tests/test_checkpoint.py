@@ -48,13 +48,25 @@ def test_a_tuning_broken_off_at_any_step_ends_at_the_same_bytes(
     qwen: sn.LanguageModel, parity: sn.Task, tmp_path: Path, cached: bool
 ) -> None:
     whole = tuned(qwen, parity, cached=cached)
-    for stop_after in range(7):
+    standing = [
+        (0, False),
+        (0, True),
+        (1, False),
+        (2, False),
+        (3, False),
+        (3, True),
+        (4, False),
+        (5, False),
+        (6, False),
+    ]
+    standing += [(6, True), (7, False), (7, True)]  # where it is asked: before each step, and around each evaluation
+    for stop_after, (step, evaluated) in enumerate(standing):
         asked = iter([False] * stop_after + [True])
         path = tmp_path / f"{stop_after}.safetensors"
         with pytest.raises(KeyboardInterrupt):
             tuned(qwen, parity, TuningCheckpoint(path, "k", stop=lambda asked=asked: next(asked)), cached=cached)
         saved = read_state(path, "k")
-        assert saved is not None and saved.step == stop_after and saved.evaluated == (stop_after % 3 == 0)
+        assert saved is not None and (saved.step, saved.evaluated) == (step, evaluated)
         again = tuned(qwen, parity, TuningCheckpoint(path, "k"), cached=cached)
         assert torch.equal(again.embeddings, whole.embeddings)
         assert list(again.history) == list(whole.history)

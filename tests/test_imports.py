@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RANKS = (
     {"errors", "plugin_calls", "plugin_hash", "plugin_record", "plugins_installed"},
-    {"types", "hookspecs", "html_table", "arguments", "yaml_text", "interruption"},
+    {"types", "hookspecs", "html_table", "arguments", "yaml_text", "interruption", "lock_owner"},
     {"atomic", "contradictions"},
     {"planting", "neutral", "moments", "complaint", "run_files"},
     {"form"},

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import skillneurons as sn
-from skillneurons.locks import Locks, is_alive, read_locks, this_process
+from skillneurons.lock_owner import is_alive, this_process
+from skillneurons.locks import Locks, read_locks
 
 
 class Clock:
@@ -92,7 +93,7 @@ def test_what_a_killed_runner_left_goes_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_process_that_got_the_number_of_a_dead_one_is_another(tmp_path: Path) -> None:
-    me = this_process()
+    me = Locks(tmp_path).me
     assert is_alive(me) and is_alive(replace(me, begun=""))
     if Path("/proc/self/stat").exists():
         assert not is_alive(replace(me, begun="1"))
@@ -127,8 +128,7 @@ def test_two_that_find_the_same_dead_owner_cannot_both_follow_it(tmp_path: Path)
 def test_who_slept_while_another_took_over_does_not_hold_it_any_more(tmp_path: Path) -> None:
     with Locks(tmp_path) as mine:
         assert mine.take(["a"]) and mine.holds("a")
-        second = tmp_path / "a.2.lock"
-        second.write_text(json.dumps(asdict(this_process())))
+        second = elsewhere(tmp_path, "a", 2)
         assert not mine.holds("a")
         second.unlink()
         assert mine.holds("a")
