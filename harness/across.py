@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.ablation import compare, sets_of
 from skillneurons.across_file import SCHEMA_VERSION
+from skillneurons.across_state import Side
 from skillneurons.causal import TABLE_K, spread
 from skillneurons.changes import Change
 from skillneurons.effects import first_failure
@@ -32,69 +32,16 @@ from skillneurons.inputs import encode_examples
 from skillneurons.interaction import joint_ablation, overlaps
 from skillneurons.pass_scores import discovery_scores
 from skillneurons.prompt import SoftPrompt
-from skillneurons.results import Result, write_json_atomic
+from skillneurons.results import write_json_atomic
 from skillneurons.statistics import ranking
 from skillneurons.testbed import Testbed, testbed
 
 if TYPE_CHECKING:
     from skillneurons.model import LanguageModel
-    from skillneurons.plan import Unit
     from skillneurons.run_context import RunContext
 
 Strongest = tuple[tuple[int, ...], tuple[float, ...]]  # flat indices, signs
 OUTCOMES = ("accuracy", "log_prob", "metric", "moved")
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One task of the comparison: its unit, its finished cells, and the columns that were tested, foremost first."""
-
-    unit: Unit
-    cells: Sequence[Result]
-    columns: Mapping[str, str] = field(default_factory=dict)  # column -> key of its cell
-
-    @property
-    def name(self) -> str:
-        return self.unit.data.task.name
-
-    @property
-    def foremost(self) -> str:
-        return next(iter(self.columns))
-
-
-def sides_of(context: RunContext, units: Sequence[Unit]) -> tuple[list[Side], dict[str, str]]:
-    """Return the tasks of one model and seed whose cells are finished and tested, and why the others are not there."""
-    sides, absent = [], {}
-    for unit in units:
-        found = [context.folder.read_cell(cell.key) for cell in unit.cells]
-        cells = [cell for cell in found if cell is not None and cell.status == "ok"]
-        tested = {
-            column: cell.key
-            for cell in cells
-            for column, figures in ((cell.causal or {}).get("columns") or {}).items()
-            if any(dose.get("outcomes") for dose in figures.get("doses") or ())
-        }
-        foremost = [name for name in unit.data.task.primary if name in tested]
-        ordered = {name: tested[name] for name in dict.fromkeys([*foremost, *sorted(tested)])}
-        if unit.prompt_key is None:
-            absent[unit.data.task.name] = "there is no prompt (attribution.position input_last)"
-        elif not ordered:
-            absent[unit.data.task.name] = "none of its columns was tested by ablation"
-        else:
-            sides.append(Side(unit, cells, ordered))
-    return sides, absent
-
-
-def unfinished_cells(context: RunContext, unit: Unit) -> list[str]:
-    """Return the keys of cells whose causal part broke off or failed: what they will say is not known yet."""
-    cells = [context.folder.read_cell(cell.key) for cell in unit.cells]
-    return [
-        cell.key
-        for cell in cells
-        if cell is not None
-        and cell.status == "ok"
-        and ((cell.causal or {}).get("pending") or "error" in (cell.causal or {}))
-    ]
 
 
 def measure_across(

@@ -31,7 +31,7 @@ class Interruption:
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self.signum: int | None = None
         self._depth = 0
-        self._say = say
+        self.say = say
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -56,8 +56,8 @@ class Interruption:
         self.signum = signum
         if again or not self._depth:
             raise Interrupted(signum=signum)
-        if self._say is not None:
-            self._say("stopping at the next safe place; once more to stop at once")
+        if self.say is not None:
+            self.say("stopping at the next safe place; once more to stop at once")
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -125,6 +125,12 @@ class Result:
         causal = self.causal or {}
         return self.status == "ok" and "error" not in causal and not causal.get("pending")
 
+    @property
+    def tested_columns(self) -> list[str]:
+        """Return the columns whose neurons were ablated, with an outcome."""
+        columns = (self.causal or {}).get("columns") or {}
+        return [name for name, part in columns.items() if any(dose.get("outcomes") for dose in part.get("doses") or ())]
+
     def __repr__(self) -> str:
         return f"<Result {self.key}: {self._about()}; {len(self.columns)} columns>"
 

@@ -35,6 +35,9 @@ class RunContext:
     planned: Mapping[str, tuple[int, int] | None] = field(
         default_factory=dict
     )  # stamps of open cells as they were planned
+    known: Mapping[str, bool] = field(
+        default_factory=dict
+    )  # finished cells that need no reading: whether they were tested
     unfinished: list[str] = field(default_factory=list)  # cells that have their correlations, but no causal part yet
     kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 

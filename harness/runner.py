@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skillneurons.across_state import across_key, is_measured
+from skillneurons.across_state import across_key, is_measured, nothing_left, sides_of, unfinished_cells
 from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
 from skillneurons.errors import ModelError, StorageError
@@ -80,55 +80,78 @@ def run_config(
         from skillneurons.dry_run import dry_run_text
 
         return RunOutcome(folder, table=dry_run_text(what_it_would_do(config, registry)))
-    index = _board_module("index").Index(folder.root / BOARD_INDEX)
-    units = plan(config, registry, folder, _board_module("found_cells").finished_keys(folder.root, index))
-    _refuse_hopeless(units)
-    folder.prepare()
-    keys = [cell.key for unit in units for cell in unit.cells]
-    open_cells = [cell.key for unit in units for cell in unit.pending]
-    display = Progress(len(open_cells), enabled=progress)
-    context = RunContext(
-        config,
-        registry,
-        folder,
-        display,
-        Locks(folder.locks),
-        Interruption(display.say),
-        plant=plant,
-        planned={key: folder.stamp(key) for key in open_cells},
-    )
+    interruption = Interruption()
+    units: list[Unit] = []
     try:
-        with context.interruption, context.display, context.locks:
-            _announce(context)
+        with interruption:
+            return _run(config, registry, folder, interruption, units, progress, plant)
+    except StorageError as error:
+        if not units:
+            raise
+        raise StorageError(f"{error}; {_standing(folder, units)}, the same command goes on from there") from error
+    except KeyboardInterrupt as stopped:
+        raise Interrupted(_standing(folder, units), interruption.signum or signal.SIGINT) from stopped
+
+
+def _run(
+    config: Config,
+    registry: Registry,
+    folder: ResultsFolder,
+    interruption: Interruption,
+    units: list[Unit],
+    progress: bool,
+    plant: Plant | None,
+) -> RunOutcome:
+    """Plan ``units`` (filled here), run what is open, compile the table."""
+    index = _board_module("index").Index(folder.root / BOARD_INDEX)
+    known: dict[str, bool] = _board_module("found_cells").finished_cells(folder.root, index)
+    planned = plan(config, registry, folder, known)
+    _refuse_hopeless(planned)
+    folder.prepare()
+    units += planned
+    notes: list[str] = []
+    with Locks(folder.locks) as locks:
+        if _announce(locks, notes):  # the folder was mended meanwhile
+            known = {}
+            units[:] = plan(config, registry, folder, known)
+        keys = [cell.key for unit in units for cell in unit.cells]
+        open_cells = [cell.key for unit in units for cell in unit.pending]
+        stamps = {key: folder.stamp(key) for key in open_cells}
+        display = Progress(len(open_cells), enabled=progress)
+        interruption.say = display.say
+        context = RunContext(
+            config, registry, folder, display, locks, interruption, notes, plant=plant, planned=stamps, known=known
+        )
+        with display:
             for model in dict.fromkeys(unit.model for unit in units):
                 _run_model(context, [unit for unit in units if unit.model == model])
             table, problems = _compile(context, index, len(keys))
-    except StorageError as error:
-        raise StorageError(f"{error}; {_standing(context, units)}, the same command goes on from there") from error
-    except KeyboardInterrupt as stopped:
-        raise Interrupted(_standing(context, units), context.interruption.signum or signal.SIGINT) from stopped
     tried = [folder.read_cell(key) for key in open_cells]
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
-    return RunOutcome(folder, keys, failed, table, problems, [*problems, *context.notes])
+    return RunOutcome(folder, keys, failed, table, problems, [*problems, *notes])
 
 
-def _announce(context: RunContext) -> None:
-    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends already."""
-    context.locks.take([f"runner-{context.locks.me.token[:8]}"])
-    told = False
-    while context.locks.others("doctor"):
-        if not told:
-            context.say_waiting("the folder", ", ".join(context.locks.owners(["doctor"])))
-            told = True
+def _announce(locks: Locks, notes: list[str]) -> bool:
+    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends, and tell whether."""
+    locks.take([f"runner-{locks.me.token[:8]}"])
+    waited = False
+    while locks.others("doctor"):
+        if not waited:
+            notes.append(f"waited for {', '.join(locks.owners(['doctor']))}, who mended the folder")
+        waited = True
         time.sleep(POLL)
+    return waited
 
 
-def _standing(context: RunContext, units: Sequence[Unit]) -> str:
+def _standing(folder: ResultsFolder, units: Sequence[Unit]) -> str:
     """Return how far a run that was stopped had come."""
+    if not units:
+        return "nothing was begun"
     cells = [cell for unit in units for cell in unit.cells]
-    finished = sum(cell.done or is_finished(context.folder.read_cell(cell.key)) for cell in cells)
-    tunings = sorted(path.stem for path in context.folder.checkpoints.glob("*.safetensors"))
-    kept = f"; the tuning of {', '.join(tunings)} goes on from its checkpoint" if tunings else ""
+    finished = sum(cell.done or is_finished(folder.read_cell(cell.key)) for cell in cells)
+    tunings = [unit.prompt_key for unit in units if unit.prompt_key]
+    begun = [key for key in dict.fromkeys(tunings) if (folder.checkpoints / f"{key}.safetensors").exists()]
+    kept = f"; the tuning of {', '.join(begun)} goes on from its checkpoint" if begun else ""
     return f"{finished} of {len(cells)} cells are finished and saved{kept}"
 
 
@@ -161,11 +184,8 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
     """Measure what concerns several tasks of a model, seed by seed, where that was not done for these cells."""
     for seed in dict.fromkeys(unit.seed for unit in units):
         own = [unit for unit in units if unit.seed == seed]
-        keys = [cell.key for unit in own for cell in unit.cells]
-        if is_measured(context.folder.across / f"{across_key(context.config, seed, keys)}.json"):
+        if len(own) < 2 or nothing_left(context, seed, own):
             continue
-        from skillneurons.across import measure_across, sides_of, unfinished_cells
-
         open_cells = [key for unit in own for key in unfinished_cells(context, unit)]
         if open_cells:
             context.notes.append(
@@ -175,9 +195,8 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
             continue
         sides, absent = sides_of(context, own)
         if len(sides) < 2:
-            if len(own) > 1:
-                told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-                context.notes.append(f"across tasks, seed {seed}: not measured, it needs two tasks ({told})")
+            told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
+            context.notes.append(f"across tasks, seed {seed}: not measured, it needs two tasks ({told})")
             continue
         key = across_key(context.config, seed, (cell.key for side in sides for cell in side.cells))
         if is_measured(context.folder.across / f"{key}.json"):
@@ -186,6 +205,8 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
         try:
             with context.locks.held(key, waiting=lambda who: context.say_waiting("what concerns several tasks", who)):
                 if not is_measured(context.folder.across / f"{key}.json"):
+                    from skillneurons.across import measure_across
+
                     lm = lm or _loaded(context, units[0].model)
                     measure_across(context, lm, sides, key, absent)
         except StorageError:

@@ -16,7 +16,7 @@ from skillneurons.leaderboard.settings import plain_json
 from skillneurons.leaderboard.sources import CellFile, LocalFolder, Source
 from skillneurons.results import DamagedCell, Result, parse_cell
 
-FINISHED = "finished"
+FINISHED, TESTED = "finished", "finished and tested"
 FEW = 3  # problems that are named where nothing else is there to show
 
 
@@ -95,17 +95,20 @@ def _entry(source: Source, file: CellFile, index: Index) -> tuple[CellEntry | No
 
 
 def about(cell: Result, digest: str) -> list[str]:
-    """Return what the index remembers of a file that holds this cell: key, hash, bundle, and whether it is finished."""
-    return [cell.key, digest, bundle_name(cell), FINISHED if cell.finished else "open"]
+    """Return what the index remembers of a file that holds this cell: key, hash, bundle, and how far it is."""
+    state = (TESTED if cell.tested_columns else FINISHED) if cell.finished else "open"
+    return [cell.key, digest, bundle_name(cell), state]
 
 
-def finished_keys(root: Path, index: Index) -> frozenset[str]:
-    """Return the keys of finished cells under a folder whose files have not changed since the index saw them; none is read."""
+def finished_cells(root: Path, index: Index) -> dict[str, bool]:
+    """Return the finished cells whose files have not changed since the index saw them; none is read.
+
+    By key, whether neurons of the cell were ablated.
+    """
     if not (root / "cells").is_dir():
-        return frozenset()
-    files = LocalFolder(root).files("cells")
-    known = [index.known(file.place, file.stamp) for file in files]
-    return frozenset(one[0] for one in known if one is not None and one[3:] == [FINISHED])
+        return {}
+    known = [index.known(file.place, file.stamp) for file in LocalFolder(root).files("cells")]
+    return {one[0]: one[3] == TESTED for one in known if one is not None and one[3:] in ([FINISHED], [TESTED])}
 
 
 def _refuse_other_content(one: CellEntry, other: CellEntry) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import time
 from collections.abc import Iterable
 from functools import cache
@@ -18,6 +19,7 @@ import skillneurons.results
 from skillneurons.atomic import write_atomic
 from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.settings import parse_json, plain_bytes
+from skillneurons.leaderboard.sources import URL
 
 NAME = ".board-index.parquet"
 _UNSURE_NS = 2_000_000_000  # a file as young as this may change again without a new time stamp
@@ -36,6 +38,7 @@ class Index:
         self._files: dict[str, list[str]] = {}
         self._offered: dict[tuple[str, str], bytes] = {}
         self._read: dict[str, list[str]] = {}  # files of this build, whatever their age
+        self._folders: dict[str, str] = {}  # how a folder was given: where it lies, seen from the index
         if path is not None:
             self._old = _read(path)
             self._old_files = parse_json(self._old.pop((_FILES, ""), b"{}"))
@@ -60,6 +63,7 @@ class Index:
 
     def known(self, place: str, stamp: str) -> list[str] | None:
         """Return what is remembered about a file that still has this stamp."""
+        place = self._seen_from_here(place)
         if place in self._read:
             return self._read[place]
         about = self._old_files.get(place)
@@ -70,11 +74,22 @@ class Index:
 
     def remember(self, place: str, stamp: str, about: list[str]) -> None:
         """Remember one file; a local stamp ends with the time of its last change in ns."""
+        place = self._seen_from_here(place)
         last = stamp.rpartition(" ")[2]
         if last.isdecimal() and time.time_ns() - int(last) < _UNSURE_NS:
             stamp = "?"
         self._files[place] = [stamp, *about]
         self._read[place] = about
+
+    def _seen_from_here(self, place: str) -> str:
+        """Return a file's place as it is however its folder was given, also when it moves with the index."""
+        folder, _, name = place.rpartition("/")
+        if self._path is None or URL in place:
+            return place
+        if folder not in self._folders:
+            here = os.path.abspath(self._path.parent)  # noqa: PTH100 - no link is followed
+            self._folders[folder] = os.path.relpath(os.path.abspath(folder), here)  # noqa: PTH100
+        return f"{self._folders[folder]}/{name}"
 
     def save(self) -> None:
         """Write what this build used, where it differs from what is there; raise ResultsError where that fails."""

@@ -170,4 +170,6 @@ def test_a_nuisance_metric_that_fails_is_the_reason(tmp_path: Path, model_folder
     )
     figures = found["labels.correct"]
     assert figures["partial_r"] is None and figures["status"] == "ok"
-    assert figures["partial_reason"].startswith("metric 'bad' of attribution.nuisance failed: metric 'bad', per_example, example ")
+    assert figures["partial_reason"].startswith(
+        "metric 'bad' of attribution.nuisance failed: metric 'bad', per_example, example "
+    )

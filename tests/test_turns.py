@@ -118,7 +118,8 @@ def test_a_runner_waits_for_the_doctor_and_lets_it_see_that_it_is_there(tmp_path
     mine, theirs = context(tmp_path), context(tmp_path)
     assert theirs.locks.take(["doctor"])
     threading.Timer(0.5, lambda: theirs.locks.release(["doctor"])).start()
-    runner._announce(mine)  # type: ignore[arg-type]
-    assert mine.said == ["the folder"]
+    notes: list[str] = []
+    assert runner._announce(mine.locks, notes)
+    assert notes == [f"waited for {theirs.locks.me.label}, who mended the folder"]
     (lock,) = tmp_path.glob("locks/*.lock")
     assert lock.name.startswith("runner-")
