@@ -229,6 +229,7 @@ def trial(place: Path, model: str, moment: Moment) -> dict[str, Any]:
     steps = sum(line[0] == "step" for line in log_of(folder))
     resumed = wait(start(folder, model))
     after = finished(folder)
+    ended = state(folder)
     return {
         "moment": str(moment),
         "killed": killed,
@@ -236,7 +237,25 @@ def trial(place: Path, model: str, moment: Moment) -> dict[str, Any]:
         "finished_before": len(before),
         "rewritten": sorted(key for key, stamp in before.items() if after.get(key) != stamp),
         "steps_before": steps,
-        **state(folder),
+        **ended,
+        **examined(folder),
+    }
+
+
+def examined(folder: Path) -> dict[str, Any]:
+    """Let the doctor look at a folder and mend it; return what it finds before and after."""
+    from skillneurons.doctor import examine
+    from skillneurons.mending import mend
+    from skillneurons.registry import load_registry
+
+    registry = load_registry([str(folder.parent / "crash_plugin.py")])
+    complaints = examine(folder, registry, deep=True).complaints
+    left = mend(folder, registry, deep=True).left.complaints
+    return {
+        "complaints": [one.path for one in complaints],
+        "mendable": [one.path for one in complaints if one.mendable],
+        "after_mending": [f"{one.path}: {one.what}" for one in left],
+        "contents_after": contents(folder),
     }
 
 

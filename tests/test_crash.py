@@ -37,6 +37,8 @@ def test_a_run_that_is_killed_at_any_moment_loses_nothing(model_folder: Callable
         assert row["finished_twice"] == [], about
         assert row["contents"] == whole["contents"], about  # cells, prompts, passes, cards, tables: the same bytes
         assert row["left"] == [], about
+        assert row["complaints"] == row["mendable"], about  # what a killed process left, the doctor finds and mends
+        assert row["after_mending"] == [] and row["contents_after"] == whole["contents"], about
         assert row["steps"] <= whole["steps"] + 1, about  # with a checkpoint after each step, one step is lost at most
     assert sum(row["killed"] == -9 for row in rows) >= 15
     assert {row["finished_before"] for row in rows} >= {0, 4}  # from before the first cell to after the last
@@ -95,8 +97,9 @@ def test_a_run_that_is_asked_to_stop_says_how_to_go_on(
     assert found["left"] == ["cells", "checkpoints", "passes", "prompts"]
 
 
+@pytest.mark.parametrize("tasks", [["one", "two"], ["one"]])
 def test_a_run_that_finds_everything_finished_loads_no_model_library(
-    model_folder: Callable[[str], Path], tmp_path: Path
+    tasks: list[str], model_folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
     import os
 
@@ -106,6 +109,7 @@ def test_a_run_that_finds_everything_finished_loads_no_model_library(
     (tmp_path / "crash.yaml").write_text(CONFIG)
     arguments = ["run", str(tmp_path / "crash.yaml"), "-m", str(model_folder("qwen2"))]
     arguments += ["-p", str(tmp_path / "plugin.py"), "-o", str(tmp_path / "runs")]
+    arguments += ["-t", *tasks[:1], *[one for task in tasks[1:] for one in ("-t", task)]]
     script = f"import sys; from skillneurons.cli import main; code = main({arguments!r}); print('torch' in sys.modules, code)"
     environment = {**os.environ, "CRASH_LOG": str(tmp_path / "log")}
     said = []

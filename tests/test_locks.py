@@ -146,6 +146,62 @@ def test_a_lock_that_cannot_be_read_counts_as_anothers_until_it_stands_still(tmp
     locks.release(["a"])
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100000,
+        b"{}",
+        b"[]",
+        json.dumps({**asdict(this_process()), "pid": "3\x00x"}).encode(),
+        json.dumps({**asdict(this_process()), "pid": -1}).encode(),
+        json.dumps({**asdict(this_process()), "host": 3}).encode(),
+    ],
+)
+def test_a_strange_file_has_no_owner(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.1.lock").write_bytes(content)
+    (lock,) = read_locks(tmp_path)
+    assert lock.owner is None and lock.alive is None and not Locks(tmp_path).take(["a"])
+
+
+def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end(holder(tmp_path, "a"))
+    with pytest.raises(KeyboardInterrupt), Locks(tmp_path, heartbeat=0.01) as mine:
+        assert mine.take(["b"])
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+        raise KeyboardInterrupt
+    assert not read_locks(tmp_path, "b") and not mine._thread.is_alive()
+
+
+def test_what_an_interrupted_take_left_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> list[object]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Locks(tmp_path) as mine:
+        monkeypatch.setattr(mine, "others", interrupted)  # just after the file was created
+        mine.take(["a"])
+    assert not tmp_path.exists() or not read_locks(tmp_path, "a")
+    lost = Locks(tmp_path)
+    assert lost.take(["a"])
+    lost.__dict__["_thread"].start()
+    lost._held.clear()  # as if it had been lost
+    lost.__exit__(None, None, None)
+    with Locks(tmp_path) as again:
+        assert again.take(["a"])
+
+
+def test_a_file_that_another_put_in_place_of_the_own_is_not_removed(tmp_path: Path) -> None:
+    mine = Locks(tmp_path)
+    assert mine.take(["a"])
+    (tmp_path / "a.1.lock").unlink()
+    theirs = elsewhere(tmp_path, "a", 1)  # number 1 again: all were gone in between
+    mine.release(["a"])
+    assert theirs.exists()
+
+
 def test_the_heartbeat_moves(tmp_path: Path) -> None:
     with Locks(tmp_path, heartbeat=0.01) as mine:
         assert mine.take(["a"])

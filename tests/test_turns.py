@@ -68,6 +68,13 @@ def test_units_run_in_order_and_what_is_finished_meanwhile_is_not_run(tmp_path: 
     assert mine.display.cells == 1 and not list(tmp_path.glob("locks/*"))
 
 
+def test_what_another_finished_before_the_stamps_were_taken_is_not_run_again(tmp_path: Path) -> None:
+    mine = context(tmp_path)
+    save(mine.folder, "a")
+    mine.planned["a"] = mine.folder.stamp("a")
+    assert done(mine, [unit("a")]) == []
+
+
 def test_what_another_tried_and_failed_since_the_plan_is_not_tried_again_but_what_failed_before_is(
     tmp_path: Path,
 ) -> None:

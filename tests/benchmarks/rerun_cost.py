@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from skillneurons.config import Config
 from synthetic_cells import synthetic_cell
 
 TASKS, METRICS, AGED = 10, 100, 3600
@@ -54,7 +55,7 @@ def make(place: Path, n: int) -> list[str]:
     names = ", ".join(f"figure{i:03d}" for i in range(METRICS))
     tasks = ", ".join(f"many{i}" for i in range(TASKS))
     seeds = list(range(n // (TASKS * METRICS)))
-    settings = "attribution: {nuisance: []}\ncausal: {across: false}\n"
+    settings = "attribution: {nuisance: []}\n"
     config.write_text(f"plugins: [{plugin}]\ntasks: [{tasks}]\nmetrics: [{names}]\nseeds: {seeds}\n{settings}")
     out = place / "runs"
     registry = load_registry([str(plugin)])
@@ -77,7 +78,25 @@ def make(place: Path, n: int) -> list[str]:
             path.write_text(json.dumps(known, sort_keys=True, indent=2) + "\n")
             os.utime(path, (path.stat().st_atime, path.stat().st_mtime - AGED))
             index += 1
+    for seed in seeds:
+        own = [unit for unit in units if unit.seed == seed]
+        write_across(out, loaded, seed, [cell.key for unit in own for cell in unit.cells], own[0].model)
     return ["run", str(config), "-o", str(out)]
+
+
+def write_across(out: Path, config: Config, seed: int, cells: list[str], model: str) -> None:
+    """Write what concerns the tasks of a seed, as if it had been measured."""
+    from skillneurons.across_file import SCHEMA_VERSION
+    from skillneurons.across_state import across_key
+
+    key = across_key(config, seed, cells)
+    found = {
+        **{"schema_version": SCHEMA_VERSION, "key": key, "model": model, "revision": "r", "seed": seed, "cells": cells},
+        **{"tasks": [], "columns": {}, "outcomes": {}, "settings": {}, "specificity": [], "on_demand": {}},
+        "interactions": {"within": {}, "between": {"overlaps": [], "joints": {}}},
+    }
+    (out / "across").mkdir(exist_ok=True)
+    (out / "across" / f"{key}.json").write_text(json.dumps(found))
 
 
 def timed(arguments: list[str]) -> tuple[float, bool]:
