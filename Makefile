@@ -58,6 +58,7 @@ bench: .bench/.installed
 	.bench/bin/python tests/benchmarks/board_cost.py
 	.bench/bin/python tests/benchmarks/site_cost.py
 	.bench/bin/python tests/benchmarks/start_cost.py
+	.bench/bin/python tests/benchmarks/rerun_cost.py
 	.bench/bin/python tests/benchmarks/estimate_check.py
 
 # mypy cannot follow the folders that make up the package, so it reads a copy laid out as installed.
