@@ -786,14 +786,11 @@ def test_nothing_heavy_is_loaded() -> None:
 
 
 def test_what_is_written_elsewhere_is_known_here() -> None:
-    from skillneurons import cards, checkpoint, kept_faults, pass_examples, pass_faults, prompt, run_files
-    from skillneurons.leaderboard import index
+    from skillneurons import cards, kept_faults, pass_examples, pass_faults, prompt
 
-    assert kept_faults.CHECKPOINT_FORMAT == checkpoint.FORMAT
     assert kept_faults.CARDS_VERSION == cards.SCHEMA_VERSION
     assert kept_faults.PLACEMENTS == prompt.PLACEMENTS
     assert pass_faults.ABOUT == pass_examples.ABOUT
-    assert run_files.INDEX == index.NAME
 
 
 def test_text_is_one_line_that_no_terminal_obeys() -> None:
