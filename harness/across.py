@@ -30,14 +30,16 @@ from skillneurons.errors import SkillNeuronsError
 from skillneurons.gating import Skill, skills_on_demand
 from skillneurons.inputs import encode_examples
 from skillneurons.interaction import joint_ablation, overlaps
+from skillneurons.micro_batches import MicroBatches
 from skillneurons.pass_scores import discovery_scores
-from skillneurons.prompt import SoftPrompt
 from skillneurons.results import write_json_atomic
 from skillneurons.statistics import ranking
 from skillneurons.testbed import Testbed, testbed
+from skillneurons.unit_prompt import prompt_of_unit
 
 if TYPE_CHECKING:
     from skillneurons.model import LanguageModel
+    from skillneurons.prompt import SoftPrompt
     from skillneurons.run_context import RunContext
 
 Strongest = tuple[tuple[int, ...], tuple[float, ...]]  # flat indices, signs
@@ -51,12 +53,13 @@ def measure_across(
     settings = context.config.causal
     label = f"{sides[0].unit.model} seed {sides[0].unit.seed}: across {len(sides)} tasks"
     parts = _Parts()
+    prompts = _prompts(context, lm, sides)
     with context.display.work(label, 3 * len(sides) + 1) as step:
         beds: dict[str, Testbed] = {}
         outcomes: dict[str, str] = {}  # what the foremost column is judged by
         for side in sides:
             with parts.guard(f"on {side.name}"):
-                bed = _bed(context, lm, side)
+                bed = _bed(context, lm, side, prompts[side.name])
                 outcomes[side.name] = bed.outcome_of(side.foremost)
                 beds[side.name] = bed
             step(1)
@@ -144,12 +147,22 @@ def _interactions(
     return {"within": within, "between": between}
 
 
-def _bed(context: RunContext, lm: LanguageModel, side: Side) -> Testbed:
+def _prompts(context: RunContext, lm: LanguageModel, sides: Sequence[Side]) -> dict[str, SoftPrompt]:
+    """Return the prompts of the tasks; one that is gone, though its cells are finished, is tuned again."""
+    fitting = MicroBatches(context.config.prompt.batch_size)
+    found = {}
+    for side in sides:
+        label = f"{side.unit.model} {side.name} seed {side.unit.seed}"
+        found[side.name] = prompt_of_unit(context, side.unit, lm, label, fitting)
+    context.kept.clear()  # the inputs of a tuning
+    return found
+
+
+def _bed(context: RunContext, lm: LanguageModel, side: Side, prompt: SoftPrompt) -> Testbed:
     settings, config = context.config.causal, context.config
     whole = settings.examples if side.unit.data.task.kind == "choice" else settings.generated
     n = max(1, whole // 2)  # every set of neurons is measured on every task
     metric = context.registry.metric(side.foremost.partition(".")[0])
-    prompt = SoftPrompt.from_pretrained(context.folder.prompts / str(side.unit.prompt_key))
     encoded = {
         split: encode_examples(
             lm,

@@ -10,21 +10,22 @@ from pathlib import Path
 from skillneurons.complaint import Complaint, Mend, shown
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.file_faults import read_table, told
-from skillneurons.run_files import BOARDS, INDEX, RunFiles
+from skillneurons.results import BOARD_INDEX
+from skillneurons.run_files import BOARDS, RunFiles
 
 _INDEX_COLUMNS = {"kind", "digest", "value"}
 
 
 def index_complaints(files: RunFiles, deep: bool) -> Iterator[Complaint]:
     """Yield what is wrong with the index of the last build of the board."""
-    entry = files.top.get(INDEX)
+    entry = files.top.get(BOARD_INDEX)
     if entry is None or entry.kind != "file":
         return
-    found = read_table(files.root / INDEX, deep)
+    found = read_table(files.root / BOARD_INDEX, deep)
     fault = found.fault or ("" if set(found.columns) == _INDEX_COLUMNS else "it is no index of a board")
     if fault:
         what = f"{fault}; the next build of the board takes longer, and is the same"
-        yield Complaint("damaged", INDEX, what, "--mend deletes it", Mend("delete", (INDEX,), ("board",)))
+        yield Complaint("damaged", BOARD_INDEX, what, "--mend deletes it", Mend("delete", (BOARD_INDEX,), ("board",)))
 
 
 def board_complaints(files: RunFiles, cells: set[str], deep: bool) -> Iterator[Complaint]:

@@ -12,6 +12,9 @@ from skillneurons.staleness import Staleness
 
 AGAIN = "--mend sets it aside, and a run measures it again"
 WITH_CELL = "--mend sets it aside with its cell, and a run measures both again"
+CARDS_ALONE = (
+    "--mend sets it aside alone: the cell stays and has no neuron cards; delete the cell to have them made with it anew"
+)
 NO_BOARD = "no board shows it"
 
 
@@ -64,20 +67,25 @@ def _loaded(chart: Chart, path: str, entry: Entry) -> Result | str:
 
 
 def _prompt_of(chart: Chart, cell: Result, path: str) -> None:
-    """Check that the prompt of a finished cell is there and the one that its settings ask for."""
+    """Check that the prompt of a finished cell is there and the one that its settings ask for.
+
+    A cell whose prompt is not there stands: a run that needs the prompt tunes it again.
+    """
     if cell.prompt is None or cell.status != "ok":
+        return
+    if not KEY.fullmatch(cell.prompt):
+        what = f"it names {told(repr(cell.prompt))} as its prompt, which is no name of a prompt"
+        chart.say("damaged", path, what, AGAIN, chart.aside([cell.key]))
         return
     prompts = chart.files.sections.get("prompts")
     if prompts is None:
         what = "its prompt is not kept here (no folder prompts/), so a run with other metrics tunes it again"
         chart.say("remark", path, what)
-    elif not KEY.fullmatch(cell.prompt) or cell.prompt not in prompts:
-        what = f"its prompt {told(cell.prompt)} is not there, so its scores cannot be recomputed, nor other metrics added to them"
-        chart.say("damaged", path, what, AGAIN, chart.aside([cell.key]))
+    elif cell.prompt not in prompts:
+        what = f"its prompt {cell.prompt} is not there; the cell stands"
+        chart.say("remark", path, what, "a run that needs the prompt, for another metric say, tunes it again")
     elif cell.prompt in chart.prompts:
-        fault = unlike_cell(chart.prompts[cell.prompt], cell)
-        if fault:
-            chart.prompt_faults.setdefault(cell.prompt, fault)
+        chart.unlike.setdefault(cell.prompt, {})[cell.key] = unlike_cell(chart.prompts[cell.prompt], cell)
 
 
 def _pass_of(chart: Chart, cell: Result, path: str) -> tuple[int, ...] | None:
@@ -134,7 +142,7 @@ def _cards_of(chart: Chart, cell: Result, shape: tuple[int, ...] | None) -> None
     path = f"cards/{name}"
     fault = card_fault(chart.files.root / path, cell, shape) if entry.kind == "file" else "it is a folder, not a file"
     if fault:
-        chart.refused(path, fault, "its neurons have no cards", WITH_CELL, chart.aside([cell.key], path))
+        chart.refused(path, fault, "its neurons have no cards", CARDS_ALONE, chart.aside([], path, names=[cell.key]))
 
 
 def _record(chart: Chart, key: str, path: str, entry: Entry) -> None:

@@ -24,7 +24,10 @@ class KnownCell:
 
 @dataclass
 class Chart:
-    """``names`` are the cell files there are, ``cells`` those that were read; ``prompts`` what each whole prompt says of itself."""
+    """``names`` are the cell files there are, ``cells`` those that were read; ``prompts`` what each whole prompt says of itself.
+
+    ``unlike`` says of each whole prompt and each cell that rests on it in what they do not fit each other (``""``: they do).
+    """
 
     files: RunFiles
     locks: FolderLocks
@@ -34,6 +37,7 @@ class Chart:
     cells: dict[str, KnownCell] = field(default_factory=dict)
     prompts: dict[str, dict[str, object]] = field(default_factory=dict)
     prompt_faults: dict[str, str] = field(default_factory=dict)
+    unlike: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def entries(self, section: str) -> Iterator[tuple[str, Entry]]:
         """Yield the names of a section, in order."""

@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.errors import StorageError
+from skillneurons.run_files import CHECKPOINT_FORMAT
 
 EVERY = 30.0  # seconds of work that are lost at most, and the step in hand
-FORMAT = "1"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +116,7 @@ def _bytes(state: TuningState, made_for: str) -> bytes:
         "history": [dict(row) for row in state.history],
         "at_once": state.at_once,
     }
-    header = {"format": FORMAT, "made_for": made_for, "state": json.dumps(about, sort_keys=True)}
+    header = {"format": CHECKPOINT_FORMAT, "made_for": made_for, "state": json.dumps(about, sort_keys=True)}
     kept = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return save(kept, metadata=header)
 
@@ -126,7 +126,7 @@ def read_state(path: Path, made_for: str) -> TuningState | None:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            if header.get("format") != FORMAT or header.get("made_for") != made_for:
+            if header.get("format") != CHECKPOINT_FORMAT or header.get("made_for") != made_for:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
         about = json.loads(header["state"])

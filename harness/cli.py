@@ -163,11 +163,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     from skillneurons.doctor import examine
     from skillneurons.doctor_text import examination_json, examination_text
-    from skillneurons.mending import Mended, mend
+    from skillneurons.mending import Mended, Watch, mend
 
     folder, registry = Path(arguments.dir), loaded_registry(arguments)
     if arguments.mend:
-        done = mend(folder, registry, deep=arguments.deep)
+        done = mend(folder, registry, deep=arguments.deep, watch=Watch(say=lambda line: say([line])))
     else:
         done = Mended([], [], examine(folder, registry, deep=arguments.deep))
     print((examination_json if arguments.json else examination_text)(done.left, done.done))

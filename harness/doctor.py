@@ -44,7 +44,7 @@ def examine(
         raise ResultsError(f"cannot examine {root}: {told}; give a runs folder") from error
     if not any(name in files.top for name in SECTIONS):
         raise ResultsError(f"{root} is no runs folder: it has no cells/; `skillneurons run -o {root}` makes one")
-    locks = sorted_locks(files, mine, clock)
+    locks = sorted_locks(root, mine)
     chart = Chart(files, locks, deep)
     chart.found += lock_complaints(locks)
     examine_top(chart)
@@ -55,7 +55,7 @@ def examine(
     examine_across(chart)
     examine_checkpoints(chart)
     chart.found += index_complaints(files, deep)
-    if not locks.live:  # a run compiles it at its end
+    if not locks.at_work:  # a run compiles it at its end
         chart.found += board_complaints(files, set(chart.cells), deep)
     chart.found += temporary_complaints(files, files.temporaries, locks, clock)
     for folder, reason in sorted(files.unreadable.items()):

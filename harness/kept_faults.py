@@ -13,11 +13,10 @@ from typing import Any
 from skillneurons.file_faults import lacking, read_json, read_mapping, read_tensors, told
 from skillneurons.leaderboard.site.kept_form import cards_fault, record_fault
 from skillneurons.results import Result
-from skillneurons.run_files import Entry
+from skillneurons.run_files import CHECKPOINT_FORMAT, Entry
 
 PROMPT_FILES = ("adapter_config.json", "adapter_model.safetensors", "history.json", "placement.json")
 PLACEMENTS = ("append", "prepend")
-CHECKPOINT_FORMAT = "1"
 CARDS_VERSION = 1
 
 

@@ -1,8 +1,9 @@
 """What processes leave in a runs folder: locks, temporary files and folders. Who is at work now is told, never complained about.
 
-An owner on this machine is dead or alive; of one elsewhere only its heartbeat could tell, so its lock counts as alive until that has
-stood still for ``OLD`` seconds. A temporary file is a leftover once nobody holds a lock in the folder, or it is that old; commands
-that take no lock (``leaderboard``, ``plot``) write beside the cells, where a leftover is ``QUIET`` seconds old at least.
+An owner on this machine is dead or alive. Of one elsewhere, or one that a lock does not name, only the heartbeat could tell, and only
+to who watches it: the clocks of machines are never compared, so its lock counts as held here. A temporary file is a leftover once
+nobody holds a lock in the folder; commands that take no lock (``leaderboard``, ``plot``) write beside the cells, where a leftover is
+``QUIET`` seconds old at least.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from skillneurons.complaint import Complaint, Mend, shown
-from skillneurons.locks import LockFile, read_lock
+from skillneurons.locks import LockFile, read_locks
 from skillneurons.run_files import KEY, RunFiles, Temporary, last_change
 
-OLD = 3600.0
 QUIET = 600.0
 _LOCKED = ("cells", "prompts", "passes", "cards", "across", "locks", "checkpoints")  # written under a lock alone
 Clock = Callable[[], float]
@@ -23,50 +24,55 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class FolderLocks:
-    """The locks of a folder: those whose owner lives, or may, and those that somebody left."""
+    """The locks of a folder: those whose owner lives, those that somebody left, and those of which one look cannot tell."""
 
     live: tuple[LockFile, ...] = ()
     dead: tuple[LockFile, ...] = ()
+    unseen: tuple[LockFile, ...] = ()
 
     @property
     def names(self) -> frozenset[str]:
-        """Return what is in somebody's hand now."""
-        return frozenset(lock.name for lock in self.live)
+        """Return what is in somebody's hand now, or may be."""
+        return frozenset(lock.name for lock in (*self.live, *self.unseen))
+
+    @property
+    def at_work(self) -> list[str]:
+        """Return who is at work, or may be, and on what: an owner each."""
+        return [*_told(self.live, "is at work on"), *_told(self.unseen, "may be at work on")]
 
 
-def sorted_locks(files: RunFiles, mine: str = "", clock: Clock = time.time) -> FolderLocks:
-    """Read the locks of a folder; those of the owner with the token ``mine`` are passed over."""
-    live: list[LockFile] = []
-    dead: list[LockFile] = []
-    for entry in files.sections.get("locks", {}).values():
-        lock = read_lock(files.root / "locks" / entry.name) if entry.kind == "file" else None
-        if lock is None or (lock.owner is not None and lock.owner.token == mine):
-            continue
-        alive = lock.alive
-        if alive is None:
-            alive = clock() - lock.heartbeat[0] / 1e9 < OLD
-        (live if alive else dead).append(lock)
-    return FolderLocks(tuple(live), tuple(dead))
+def sorted_locks(root: Path, mine: str = "") -> FolderLocks:
+    """Read the locks of a folder; those of the owner with the token ``mine`` are passed over, and so are symbolic links."""
+    sorted_by_life: dict[bool | None, list[LockFile]] = {True: [], False: [], None: []}
+    folder = root / "locks"
+    for lock in [] if folder.is_symlink() else read_locks(folder):
+        if not lock.path.is_symlink() and (lock.owner is None or lock.owner.token != mine):
+            sorted_by_life[lock.alive].append(lock)
+    return FolderLocks(tuple(sorted_by_life[True]), tuple(sorted_by_life[False]), tuple(sorted_by_life[None]))
 
 
 def lock_complaints(locks: FolderLocks) -> Iterator[Complaint]:
-    """Yield who is at work, an owner each, and the locks that were left."""
-    owners: dict[str, list[LockFile]] = {}
-    for lock in locks.live:
-        owners.setdefault(_owner(lock), []).append(lock)
-    for owner, held in owners.items():
-        names = ", ".join(lock.name for lock in held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
-        yield Complaint("live", "locks", f"{owner} is at work on {names}")
+    """Yield who is at work, or may be, an owner each, and the locks that were left."""
+    for what in _told(locks.live, "is at work on"):
+        yield Complaint("live", "locks", what)
+    for what in _told(locks.unseen, "may be at work on"):
+        yield Complaint("live", "locks", what, "its heartbeat is watched when mending")
     for lock in locks.dead:
         path = f"locks/{lock.path.name}"
-        if lock.alive is False:
-            what, mend = (
-                f"left by {_owner(lock)}, which is gone; it keeps nobody from work",
-                Mend("release", (path,), (lock.name,)),
-            )
-        else:
-            what, mend = f"left by {_owner(lock)}: no sign of life for an hour", Mend("delete", (path,))
+        what = f"left by {_owner(lock)}, which is gone; it keeps nobody from work"
+        mend = Mend("release", (path,), (lock.name,))
         yield Complaint("orphaned", path, what, "--mend removes it, and so does the next run", mend)
+
+
+def _told(locks: Iterable[LockFile], does: str) -> list[str]:
+    """Return a line per owner that says what its locks are of."""
+    owners: dict[str, list[str]] = {}
+    for lock in locks:
+        owners.setdefault(_owner(lock), []).append(lock.name)
+    return [
+        f"{owner} {does} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        for owner, names in owners.items()
+    ]
 
 
 def _owner(lock: LockFile) -> str:
@@ -82,7 +88,7 @@ def temporary_complaints(
     for one in temporaries:
         age = clock() - last_change(files.root / one.path, one.entry) / 1e9
         locked = one.path.split("/")[0] in _LOCKED
-        if age < (OLD if locks.live else 0.0 if locked else QUIET):
+        if locks.at_work or (not locked and age < QUIET):
             what = "a temporary file, perhaps of a command at work"
             yield Complaint("remark", one.path, what, "look again when no command works here")
             continue

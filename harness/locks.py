@@ -65,12 +65,18 @@ def read_lock(path: Path) -> LockFile | None:
     name, _, number = path.name.removesuffix(".lock").rpartition(".")
     if not KEY.fullmatch(name) or not number.isdecimal():
         return None
+    data = b""
     try:
         with path.open("rb") as file:
             stat = os.fstat(file.fileno())
             data = file.read()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError:  # another user's, which may not be read: its heartbeat still shows
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
     owner = owner_of(data)
     return LockFile(path, name, int(number), owner, (stat.st_mtime_ns, stat.st_ino))
 

@@ -4,20 +4,26 @@ What was finished, or may be somebody's result, is moved to ``set-aside/<n>/`` w
 by renaming; dead locks, temporary files, superseded checkpoints and a damaged index are deleted. The folder is examined again under
 the locks before anything is touched, and after each round until nothing is left that can be mended: what a cell leaves behind
 belongs to nothing. Where somebody is at work, nothing is done.
+
+Whether the owner of a lock on another machine lives is told by its heartbeat alone, so that is watched before: a lock that stands
+still for ``STALE_AFTER`` seconds of this process's own clock is dead, as runners hold it too.
 """
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from skillneurons.atomic import cannot_write
 from skillneurons.complaint import Complaint, Examination, shown
 from skillneurons.doctor import examine
 from skillneurons.errors import ResultsError, StorageError, UserError
-from skillneurons.locks import Locks
+from skillneurons.leftovers import FolderLocks, sorted_locks
+from skillneurons.locks import HEARTBEAT, STALE_AFTER, LockFile, Locks, read_lock
 from skillneurons.registry import Registry
 
 ASIDE = "set-aside"
@@ -33,13 +39,23 @@ class Mended:
     left: Examination
 
 
-def mend(root: Path, registry: Registry, *, deep: bool = False) -> Mended:
+@dataclass(frozen=True)
+class Watch:
+    """How heartbeats are watched: by which clock, with which pauses, and who is told that it takes a while."""
+
+    say: Callable[[str], None] = lambda line: None
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def mend(root: Path, registry: Registry, *, deep: bool = False, watch: Watch | None = None) -> Mended:
     """Mend a runs folder; raise UserError where somebody works in it, StorageError where nothing can be written."""
+    watch = watch or Watch()
     look = partial(examine, root, registry, deep=deep)
-    found = look()
-    _refuse_live(root, found)
+    found, seen = look(), sorted_locks(root)
+    _refuse(root, FolderLocks(live=seen.live))
     todo = [one for one in found.found if one.mend is not None]
-    if not todo:
+    if not todo and not seen.unseen:
         return Mended([], [], found)
     for name in ("locks", ASIDE):
         if (root / name).is_symlink():
@@ -47,11 +63,12 @@ def mend(root: Path, registry: Registry, *, deep: bool = False) -> Mended:
                 f"cannot mend {root}: {name} is a symbolic link, which is not followed; put a folder in its place"
             )
     work = _Work(root, [], [])
-    _delete_old_locks(work, todo)
-    locks = Locks(root / "locks")
+    locks = Locks(root / "locks", stale_after=STALE_AFTER, clock=watch.clock)
+    dead = _stood_still(root, locks, seen, watch)
     try:
         with locks:
             _take(root, locks, {_MINE})
+            _delete_dead(work, dead)
             _in_rounds(work, root, locks, lambda: look(mine=locks.me.token))
     except StorageError as error:
         told = str(error).rpartition(";")[0]
@@ -73,10 +90,34 @@ class _Work:
     tried: set[str] = field(default_factory=set)
 
 
-def _refuse_live(root: Path, found: Examination) -> None:
-    if found.live:
-        told = "; ".join(one.what for one in found.live)
+def _refuse(root: Path, locks: FolderLocks) -> None:
+    if locks.at_work:
+        told = "; ".join(locks.at_work)
         raise UserError(f"cannot mend {root} now: {told}; wait until that has ended, or stop it first")
+
+
+def _stood_still(root: Path, locks: Locks, seen: FolderLocks, watch: Watch) -> list[LockFile]:
+    """Watch the locks of which one look cannot tell; return those that stood still, raise UserError where one moved."""
+    watched = list(seen.unseen)
+    locks.others(_MINE)  # from now on it watches these too, as it must to take the place of a dead one
+    begun = watch.clock()
+    if watched:
+        who = "; ".join(FolderLocks(unseen=seen.unseen).at_work)
+        watch.say(f"{who}: watching for a heartbeat, {STALE_AFTER:.0f} seconds at most")
+    while watched:
+        now = [(lock, read_lock(lock.path)) for lock in watched]
+        _refuse(root, FolderLocks(live=tuple(again for lock, again in now if again and _lives(lock, again))))
+        watched = [lock for lock, again in now if again is not None and again.alive is None]
+        if watch.clock() - begun >= STALE_AFTER:
+            break
+        if watched:
+            watch.sleep(HEARTBEAT)
+            locks.others(_MINE)
+    return watched
+
+
+def _lives(before: LockFile, now: LockFile) -> bool:
+    return bool(now.alive) or (now.alive is None and now.heartbeat != before.heartbeat)
 
 
 def _take(root: Path, locks: Locks, names: set[str]) -> None:
@@ -86,16 +127,16 @@ def _take(root: Path, locks: Locks, names: set[str]) -> None:
         )
 
 
-def _delete_old_locks(work: _Work, todo: Sequence[Complaint]) -> None:
-    """Delete locks that nobody renewed for long, of owners that are not to be seen from here."""
-    for one in todo:
-        if (
-            one.mend is not None
-            and one.mend.action == "delete"
-            and one.path.startswith("locks/")
-            and one.path.endswith(".lock")
-        ):
-            _do(work, one)
+def _delete_dead(work: _Work, dead: Sequence[LockFile]) -> None:
+    """Delete the locks that stood still while they were watched, if they still do."""
+    still = [(lock, again) for lock in dead if (again := read_lock(lock.path)) is not None]
+    _refuse(work.root, FolderLocks(live=tuple(again for lock, again in still if _lives(lock, again))))
+    for lock, _ in still:
+        try:
+            lock.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(lock.path, error) from error
+        work.done.append(f"deleted locks/{lock.path.name}")
 
 
 def _in_rounds(work: _Work, root: Path, locks: Locks, look: Callable[[], Examination]) -> None:
@@ -103,7 +144,7 @@ def _in_rounds(work: _Work, root: Path, locks: Locks, look: Callable[[], Examina
     held = {_MINE}
     while True:
         found = look()
-        _refuse_live(root, found)
+        _refuse(root, sorted_locks(root, locks.me.token))
         todo = [one for one in found.found if one.mend is not None and one.mend.action != "release"]
         todo = [one for one in todo if not work.tried.issuperset(one.mend.paths if one.mend else ())]
         if not todo:

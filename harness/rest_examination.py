@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skillneurons.cell_examination import WITH_CELL
+from skillneurons.cell_examination import AGAIN, WITH_CELL
 from skillneurons.chart import CELL, Chart
 from skillneurons.complaint import Mend
 from skillneurons.file_faults import LARGEST_TEXT, told
 from skillneurons.kept_faults import PROMPT_FILES, checkpoint_fault, prompt_fault
 from skillneurons.pass_faults import pass_fault
-from skillneurons.run_files import BOARDS, INDEX, KEY, OTHERS, SECTIONS, Entry
+from skillneurons.results import BOARD_INDEX
+from skillneurons.run_files import BOARDS, KEY, OTHERS, SECTIONS, Entry
 
 TENSORS = ".safetensors"
 ASIDE = "--mend sets it aside"
@@ -26,7 +28,7 @@ def examine_top(chart: Chart) -> None:
                 chart.unknown(name, entry)
             else:
                 chart.say("damaged", name, "it is no folder, so no run can write here", "move it away")
-        elif name not in {*SECTIONS, *OTHERS, *BOARDS, INDEX} and name not in temporary:
+        elif name not in {*SECTIONS, *OTHERS, *BOARDS, BOARD_INDEX} and name not in temporary:
             chart.unknown(name, entry)
     aside = chart.files.top.get("set-aside")
     if aside is not None and aside.kind == "folder" and chart.files.within("set-aside"):
@@ -71,23 +73,48 @@ def examine_prompts(chart: Chart) -> None:
 
 
 def examine_use_of_prompts(chart: Chart) -> None:
-    """Complain about damaged prompts with the cells that rest on them, and about whole ones that no cell rests on."""
+    """Complain about damaged prompts, which leave the cells that rest on them, and about whole ones that no cell rests on."""
     users: dict[str, list[str]] = {}
     for key, cell in chart.cells.items():
         if cell.prompt is not None and cell.finished:
             users.setdefault(cell.prompt, []).append(key)
     for name, fault in sorted(chart.prompt_faults.items()):
-        if chart.in_hand(name):
-            continue
-        path, cells = f"prompts/{name}", users.get(name, [])
-        rests = f"{len(cells)} cell{'s' * (len(cells) != 1)} rest on it" if cells else "no cell rests on it"
-        mend = chart.aside(cells, path, names=[f"prompt-{name}"])
-        chart.say("damaged", path, f"{fault}; {rests}", WITH_CELL if cells else f"{ASIDE}; a run tunes it again", mend)
-    if chart.locks.live or not _knows_all_cells(chart):
+        if not chart.in_hand(name):
+            _damaged_prompt(chart, name, fault, users.get(name, []))
+    for name, faults in sorted(chart.unlike.items()):
+        if any(faults.values()) and not chart.in_hand(name):
+            _prompt_unlike_its_cells(chart, name, faults)
+    if chart.locks.at_work or not _knows_all_cells(chart):
         return  # of a run that is at work, or of a cell that cannot be read
     for name in sorted(chart.prompts.keys() - users.keys()):
         what = "no finished cell rests on this prompt: its run was broken off, or its cells are gone"
         chart.say("orphaned", f"prompts/{name}", what, "the run that tuned it goes on from it; else delete it yourself")
+
+
+def _damaged_prompt(chart: Chart, name: str, fault: str, cells: Sequence[str]) -> None:
+    path, remedy = f"prompts/{name}", f"{ASIDE}; a run tunes it again"
+    rests = "no cell rests on it"
+    if cells:
+        rests = f"{len(cells)} cell{'s rest' if len(cells) > 1 else ' rests'} on it and stand{'s' * (len(cells) == 1)}"
+        remedy = f"{ASIDE} alone; the next run that needs it tunes it again"
+    chart.say("damaged", path, f"{fault}; {rests}", remedy, chart.aside([], path, names=[f"prompt-{name}"]))
+
+
+def _prompt_unlike_its_cells(chart: Chart, name: str, faults: Mapping[str, str]) -> None:
+    """Complain about the cells that do not fit a prompt which others fit; about the prompt where no cell fits it.
+
+    Where there is one cell it cannot be told which of the two is wrong, so both are.
+    """
+    unlike = {key: fault for key, fault in faults.items() if fault}
+    if len(unlike) == len(faults) > 1:
+        _damaged_prompt(chart, name, next(iter(unlike.values())), list(unlike))
+        return
+    for key, fault in unlike.items():
+        what, remedy, mend = f"its prompt {name} does not fit it: {fault}", AGAIN, chart.aside([key])
+        if len(faults) == 1:
+            mend = chart.aside([key], f"prompts/{name}", names=[f"prompt-{name}"])
+            remedy = "--mend sets both aside, and a run makes both again"
+        chart.say("damaged", f"cells/{key}{CELL}", what, remedy, mend)
 
 
 def _knows_all_cells(chart: Chart) -> bool:
@@ -190,7 +217,7 @@ def examine_checkpoints(chart: Chart) -> None:
         if not name.endswith(TENSORS) or entry.kind != "file":
             chart.unknown(path, entry)
             continue
-        if chart.locks.live:
+        if chart.locks.at_work:
             continue  # written and removed while runs go on
         names = (f"prompt-{key}",) if KEY.fullmatch(key) else ()
         if key in chart.prompts:

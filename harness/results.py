@@ -25,8 +25,9 @@ from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.cell_form import SCHEMA_VERSION, check_form
 from skillneurons.errors import ResultsError
 from skillneurons.html_table import number_text, table_html
+from skillneurons.run_files import KEY
 
-_KEY = re.compile(r"[a-z0-9_-]+")
+BOARD_INDEX = ".board-index.parquet"  # what earlier builds of the board worked out
 _SLUG_LENGTH = 24
 _SHOWN = (
     "n_discovery",
@@ -81,8 +82,10 @@ def content_key(*slugs: str, payload: Mapping[str, Any], known: Mapping[str, str
 
 def check_key(key: str) -> str:
     """Return ``key`` if it is safe as a file name; raise ResultsError otherwise."""
-    if not _KEY.fullmatch(key):
-        raise ResultsError(f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-'; see the cells folder")
+    if not KEY.fullmatch(key):
+        raise ResultsError(
+            f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-', at most 250; see the cells folder"
+        )
     return key
 
 

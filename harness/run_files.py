@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-KEY = re.compile(r"[a-z0-9_-]{1,250}")
+KEY = re.compile(r"[a-z0-9_-]{1,250}")  # of cells, and of what stands beside them under the same name
 SECTIONS = ("cells", "prompts", "passes", "cards", "across", "locks", "checkpoints")
 OTHERS = ("plots", "site", "set-aside")  # what is in there is nobody's business here
 BOARDS = ("board.md", "board.csv", "board.parquet", "index.html")
-INDEX = ".board-index.parquet"
+CHECKPOINT_FORMAT = "1"  # of a tuning's checkpoint
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}(?P<old>\.old)?\.tmp", re.DOTALL)
 _SITE = re.compile(r"\.site-[0-9a-f]{8}\.tmp")
 

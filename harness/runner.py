@@ -26,12 +26,11 @@ from skillneurons.locks import Locks
 from skillneurons.plan import Unit, plan
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
-from skillneurons.results import Result, ResultsFolder, is_finished
+from skillneurons.results import BOARD_INDEX, Result, ResultsFolder, is_finished
 from skillneurons.run_context import RunContext
 from skillneurons.turns import POLL, run_in_turns
 from skillneurons.unit_cells import run_unit
 
-BOARD_INDEX = ".board-index.parquet"  # what the leaderboard remembers of the files it has read
 MANY = 500  # cells of a run; fewer are read again in no time
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from skillneurons.atomic import write_atomic
 from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.settings import parse_json, plain_bytes
 from skillneurons.leaderboard.sources import URL
+from skillneurons.results import BOARD_INDEX
 
-NAME = ".board-index.parquet"
+NAME = BOARD_INDEX
 _UNSURE_NS = 2_000_000_000  # a file as young as this may change again without a new time stamp
 _FILES, _PROGRAM = "files", b"program"
 _COLUMNS = ("kind", "digest", "value")

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from skillneurons.cli import main
 from skillneurons.complaint import Examination, shown
 from skillneurons.doctor import examine
 from skillneurons.doctor_text import examination_json, examination_text
-from skillneurons.locks import Locks, this_process
-from skillneurons.mending import mend
+from skillneurons.locks import STALE_AFTER, Locks, this_process
+from skillneurons.mending import Watch, mend
 from skillneurons.pass_examples import read_heldout
 from skillneurons.pass_scores import read_scores
 from skillneurons.registry import Registry
@@ -184,6 +184,11 @@ def test_what_is_no_runs_folder(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 CELL_AGAIN = "--mend sets it aside, and a run measures it again"
 BOTH_AGAIN = "--mend sets it aside with its cell, and a run measures both again"
+CARDS_ALONE = (
+    "--mend sets it aside alone: the cell stays and has no neuron cards; delete the cell to have them made with it anew"
+)
+PROMPT_ALONE = "--mend sets it aside alone; the next run that needs it tunes it again"
+BEFORE = "remark set-aside: what was set aside before; no run and no board reads it; delete it when it is not needed"
 
 
 @pytest.mark.parametrize(
@@ -305,13 +310,20 @@ def test_optional_files_of_a_pass_and_missing_folders_are_remarks(runs: Path, re
 def test_passes_and_prompts_that_are_gone(runs: Path, registry: Registry) -> None:
     shutil.rmtree(runs / "passes" / key(A))
     change(runs / "cells" / f"{key(B)}.json", prompt="../../elsewhere", **{"pass": "/etc"})
+    change(runs / "cells" / f"{key(C)}.json", prompt="gone-s0")
     assert told(examine(runs, registry)) == [
         f"damaged* cells/{key(A)}.json: its pass {key(A)} is not there, so examples and the scores of every neuron cannot be "
         f"shown; {CELL_AGAIN}",
+        f"damaged* cells/{key(B)}.json: it names '../../elsewhere' as its prompt, which is no name of a prompt; {CELL_AGAIN}",
         f"damaged* cells/{key(B)}.json: its pass /etc is not there, so examples and the scores of every neuron cannot be shown; "
         f"{CELL_AGAIN}",
-        f"damaged* cells/{key(B)}.json: its prompt ../../elsewhere is not there, so its scores cannot be recomputed, nor other "
-        f"metrics added to them; {CELL_AGAIN}",
+        f"remark cells/{key(C)}.json: its prompt gone-s0 is not there; the cell stands; a run that needs the prompt, for another "
+        "metric say, tunes it again",
+    ]
+    left = mend(runs, registry).left
+    assert left.cells == 1 and [one.path for one in left.found if one.kind == "remark"] == [
+        f"cells/{key(C)}.json",
+        "set-aside",
     ]
 
 
@@ -345,10 +357,37 @@ def test_prompts_that_cannot_be_used(
         path.write_bytes(content)
     for index in (A, B, C):
         change(runs / "cells" / f"{key(index)}.json", config__prompt__placement="append")
-    line = f"damaged* prompts/task000-s0: {fault}; 3 cells rest on it; {BOTH_AGAIN}"
+    line = f"damaged* prompts/task000-s0: {fault}; 3 cells rest on it and stand; {PROMPT_ALONE}"
     assert told(examine(runs, registry)) == [line]
-    assert len(mend(runs, registry).done) == 3 * 4 + 1
-    assert [path.name for path in runs.iterdir() if path.name != "set-aside"] and not any((runs / "cells").iterdir())
+    before = everything(runs)
+    done = mend(runs, registry)
+    assert done.done == ["set aside prompts/task000-s0 as set-aside/1/prompts/task000-s0"]
+    assert everything(runs) == {
+        (f"set-aside/1/{name}" if name.startswith("prompts/") else name): content for name, content in before.items()
+    }
+    gone = "its prompt task000-s0 is not there; the cell stands; a run that needs the prompt, for another metric say, tunes it again"
+    assert told(done.left) == [*(f"remark cells/{key(index)}.json: {gone}" for index in (A, B, C)), BEFORE]
+
+
+def test_a_cell_that_does_not_fit_the_prompt_of_others(runs: Path, registry: Registry) -> None:
+    for index in (A, B, C):
+        change(runs / "cells" / f"{key(index)}.json", config__prompt__placement="prepend" if index == A else "append")
+    what = "its prompt task000-s0 does not fit it: its placement is append, the cell's settings say prepend"
+    assert told(examine(runs, registry)) == [f"damaged* cells/{key(A)}.json: {what}; {CELL_AGAIN}"]
+    done = mend(runs, registry)
+    assert len(done.done) == 4 and (done.left.cells, done.left.prompts) == (2, 1) and told(done.left) == [BEFORE]
+
+
+def test_a_cell_and_its_prompt_that_do_not_fit_each_other(runs: Path, registry: Registry) -> None:
+    for index in (B, C):
+        change(runs / "cells" / f"{key(index)}.json", prompt=None)
+    change(runs / "cells" / f"{key(A)}.json", config__prompt__placement="prepend")
+    what = "its prompt task000-s0 does not fit it: its placement is append, the cell's settings say prepend"
+    assert told(examine(runs, registry)) == [
+        f"damaged* cells/{key(A)}.json: {what}; --mend sets both aside, and a run makes both again"
+    ]
+    done = mend(runs, registry)
+    assert len(done.done) == 5 and (done.left.cells, done.left.prompts) == (2, 0) and told(done.left) == [BEFORE]
 
 
 def test_cards_records_and_strangers(runs: Path, registry: Registry) -> None:
@@ -361,8 +400,8 @@ def test_cards_records_and_strangers(runs: Path, registry: Registry) -> None:
     (runs / "cells" / "notes\x1b[31m.md").write_text("mine")
     assert told(examine(runs, registry)) == [
         f"damaged* cards/{key(A)}.json: it is not valid JSON (Expecting property name enclosed in double quotes: line 1 column 2 "
-        f"(char 1)); its neurons have no cards; {BOTH_AGAIN}",
-        f"damaged* cards/{key(B)}.json: 'L01' is no neuron; its neurons have no cards; {BOTH_AGAIN}",
+        f"(char 1)); its neurons have no cards; {CARDS_ALONE}",
+        f"damaged* cards/{key(B)}.json: 'L01' is no neuron; its neurons have no cards; {CARDS_ALONE}",
         f"damaged* cells/{key(C)}.run.json: threads is 'many'; times, versions and machine of this run are not known, its cell "
         "stands; --mend sets it aside",
         f"stale cards/{key(C)}.json: it was written by another version of skillneurons; its neurons have no cards; run again with "
@@ -372,7 +411,12 @@ def test_cards_records_and_strangers(runs: Path, registry: Registry) -> None:
         f"unknown passes/{key(A)}/more.txt: nothing here writes this; it is left alone",
     ]
     assert "\x1b" not in examination_text(examine(runs, registry)) + examination_json(examine(runs, registry))
-    mend(runs, registry)
+    done = mend(runs, registry)
+    assert done.done == [
+        f"set aside {name} as set-aside/1/{name}"
+        for name in (f"cards/{key(A)}.json", f"cards/{key(B)}.json", f"cells/{key(C)}.run.json")
+    ]
+    assert (done.left.cells, done.left.passes) == (3, 3) and not any(one.mendable for one in done.left.found)
     assert (runs / "notes.txt").exists() and (runs / "cells" / "notes\x1b[31m.md").exists()
 
 
@@ -535,31 +579,144 @@ def leave_lock(folder: Path, name: str, *, machine: str = "", begun: str = "1") 
     return path
 
 
-def test_locks(runs: Path, registry: Registry, plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+class Elsewhere:
+    """A machine that cannot be seen from here, and the time that passes while it is watched."""
+
+    def __init__(self, *beating: Path, after: float = 0.0) -> None:
+        self.now, self.beating, self.after = 1000.0, beating, after
+        self.said: list[str] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now - 1000.0 >= self.after:
+            for path in self.beating:
+                os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+    @property
+    def watch(self) -> Watch:
+        return Watch(self.said.append, lambda: self.now, self.sleep)
+
+
+FAR = "far:1 (since 2026-01-01T00:00:00Z)"
+STOP = "wait until that has ended, or stop it first"
+
+
+def test_locks_of_this_machine(
+    runs: Path, registry: Registry, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     leave_lock(runs / "locks", "dead")
-    leave_lock(runs / "locks", "elsewhere", machine="another")
-    old = leave_lock(runs / "locks", "old", machine="another")
-    os.utime(old, (time.time() - 4000,) * 2)
+    line = f"orphaned* locks/dead.1.lock: left by {FAR}, which is gone; it keeps nobody from work; --mend removes it, and so does the next run"
+    assert told(examine(runs, registry)) == [line]
+    whole = "runs: 3 cells, 1 prompt, 3 passes: nothing is wrong\n"
+    assert doctor(capsys, "runs", "-p", str(plugin), "--mend") == (0, f"deleted locks/dead.1.lock\n{whole}", "")
+    assert not (runs / "locks").exists()
+
+
+@pytest.mark.parametrize("age", [-7200, 0, 7200])  # clocks of machines differ
+def test_a_lock_elsewhere_that_stands_still_is_deleted(runs: Path, registry: Registry, age: int) -> None:
+    (runs / "cells" / f"{key(B)}.json").write_text("")
+    for name in (key(A), key(B), "doctor"):  # a doctor that was killed is no obstacle
+        path = leave_lock(runs / "locks", name, machine="another")
+        os.utime(path, (time.time() - age,) * 2)
+    (runs / "locks" / "unread.1.lock").write_text("{")
+    names = f"doctor, {key(A)}, {key(B)}"
+    nobody = "a runner that its lock does not name may be at work on unread"
     assert told(examine(runs, registry)) == [
-        "orphaned* locks/dead.1.lock: left by far:1 (since 2026-01-01T00:00:00Z), which is gone; it keeps nobody from work; --mend "
-        "removes it, and so does the next run",
-        "orphaned* locks/old.1.lock: left by far:1 (since 2026-01-01T00:00:00Z): no sign of life for an hour; --mend removes it, and "
-        "so does the next run",
-        "live locks: far:1 (since 2026-01-01T00:00:00Z) is at work on elsewhere; ",
+        f"live locks: {nobody}; its heartbeat is watched when mending",
+        f"live locks: {FAR} may be at work on {names}; its heartbeat is watched when mending",
     ]
+    elsewhere = Elsewhere()
+    done = mend(runs, registry, watch=elsewhere.watch)
+    assert elsewhere.said == [
+        f"{FAR} may be at work on {names}; {nobody}: watching for a heartbeat, 120 seconds at most"
+    ]
+    assert elsewhere.now == 1000.0 + STALE_AFTER
+    assert done.done[:5] == [
+        "deleted locks/doctor.1.lock",
+        f"deleted locks/{key(A)}.1.lock",
+        f"deleted locks/{key(B)}.1.lock",
+        "deleted locks/unread.1.lock",
+        f"set aside cells/{key(B)}.json as set-aside/1/cells/{key(B)}.json",
+    ]
+    assert not (runs / "locks").exists() and done.left.complaints == []
+
+
+@pytest.mark.parametrize("after", [5.0, 115.0])
+@pytest.mark.parametrize("age", [-7200, 0, 7200])
+def test_a_lock_elsewhere_that_moves_keeps_the_doctor_away(
+    runs: Path, registry: Registry, age: int, after: float
+) -> None:
+    (runs / "cells" / f"{key(B)}.json").write_text("")
+    leave_lock(runs / "locks", "left", machine="another")
+    path = leave_lock(runs / "locks", "moving", machine="another")
+    os.utime(path, (time.time() - age,) * 2)
+    elsewhere, names = Elsewhere(path, after=after), sorted(path.name for path in runs.rglob("*"))
+    with pytest.raises(sn.UserError) as error:
+        mend(runs, registry, watch=elsewhere.watch)
+    assert str(error.value) == f"cannot mend runs now: {FAR} is at work on moving; {STOP}"
+    assert elsewhere.now == 1000.0 + after
+    assert (
+        sorted(path.name for path in runs.rglob("*")) == names
+    )  # nothing was touched, the lock that was left included
+
+
+def test_an_owner_elsewhere_that_ends_while_it_is_watched(runs: Path, registry: Registry) -> None:
+    path = leave_lock(runs / "locks", "ending", machine="another")
+    elsewhere = Elsewhere()
+    watch = replace(elsewhere.watch, sleep=lambda seconds: path.unlink())
+    assert mend(runs, registry, watch=watch).done == [] and elsewhere.now == 1000.0
+
+
+@pytest.mark.parametrize("name", ["watched", "another"])
+def test_who_wakes_after_it_was_watched_is_seen_under_the_lock(
+    runs: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (runs / "cells" / f"{key(B)}.json").write_text("")
+    leave_lock(runs / "locks", "watched", machine="another")
+    take = Locks.take
+
+    def taken(self: Locks, names: Iterable[str]) -> bool:
+        done = take(self, names)
+        if list(names) == ["doctor"]:
+            os.utime(leave_lock(runs / "locks", name, machine="another"), ns=(0, 1))
+        return done
+
+    monkeypatch.setattr(Locks, "take", taken)
+    with pytest.raises(sn.UserError) as error:
+        mend(runs, registry, watch=Elsewhere().watch)
+    does = "is at work on watched" if name == "watched" else "may be at work on another"
+    assert str(error.value) == f"cannot mend runs now: {FAR} {does}; {STOP}"
+    assert (runs / "cells" / f"{key(B)}.json").exists() and (runs / "locks" / f"{name}.1.lock").exists()
+
+
+def test_the_command_says_that_it_watches(
+    runs: Path, plugin: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import skillneurons.mending
+
+    monkeypatch.setattr(skillneurons.mending, "STALE_AFTER", 0.0)
+    leave_lock(runs / "locks", "elsewhere", machine="another")
+    assert doctor(capsys, "runs", "-p", str(plugin), "--mend") == (
+        0,
+        "deleted locks/elsewhere.1.lock\nruns: 3 cells, 1 prompt, 3 passes: nothing is wrong\n",
+        f"skillneurons: {FAR} may be at work on elsewhere: watching for a heartbeat, 0 seconds at most\n",
+    )
+    monkeypatch.setattr(skillneurons.mending, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(skillneurons.mending, "STALE_AFTER", 120.0)
+    path = leave_lock(runs / "locks", "elsewhere", machine="another")
+    say = skillneurons.cli.say
+
+    def beat(lines: list[str]) -> None:
+        say(lines)
+        os.utime(path, ns=(0, 1))
+
+    monkeypatch.setattr(skillneurons.cli, "say", beat)
     assert doctor(capsys, "runs", "-p", str(plugin), "--mend") == (
         2,
         "",
-        "skillneurons: error: cannot mend runs now: far:1 (since 2026-01-01T00:00:00Z) is at work on elsewhere; wait until that has "
-        "ended, or stop it first\n",
+        f"skillneurons: {FAR} may be at work on elsewhere: watching for a heartbeat, 120 seconds at most\n"
+        f"skillneurons: error: cannot mend runs now: {FAR} is at work on elsewhere; {STOP}\n",
     )
-    (runs / "locks" / "elsewhere.1.lock").unlink()
-    code, out, _ = doctor(capsys, "runs", "-p", str(plugin), "--mend")
-    assert (code, out) == (
-        0,
-        "deleted locks/old.1.lock\ndeleted locks/dead.1.lock\nruns: 3 cells, 1 prompt, 3 passes: nothing is wrong\n",
-    )
-    assert not (runs / "locks").exists()
 
 
 def test_a_live_owner_is_told_and_its_work_is_not_complained_about(runs: Path, registry: Registry) -> None:
@@ -786,14 +943,11 @@ def test_nothing_heavy_is_loaded() -> None:
 
 
 def test_what_is_written_elsewhere_is_known_here() -> None:
-    from skillneurons import cards, checkpoint, kept_faults, pass_examples, pass_faults, prompt, run_files
-    from skillneurons.leaderboard import index
+    from skillneurons import cards, kept_faults, pass_examples, pass_faults, prompt
 
-    assert kept_faults.CHECKPOINT_FORMAT == checkpoint.FORMAT
     assert kept_faults.CARDS_VERSION == cards.SCHEMA_VERSION
     assert kept_faults.PLACEMENTS == prompt.PLACEMENTS
     assert pass_faults.ABOUT == pass_examples.ABOUT
-    assert run_files.INDEX == index.NAME
 
 
 def test_text_is_one_line_that_no_terminal_obeys() -> None:
@@ -842,38 +996,50 @@ def one_of(folder: Path, pattern: str) -> Path:
     return sorted(folder.glob(pattern))[0]
 
 
-def damage_cells_and_passes(folder: Path) -> int:
+def stamps_of(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.glob("cells/*[0-9a-f].json")}
+
+
+def test_a_run_makes_what_was_set_aside_to_the_same_bytes(real: Real, tmp_path: Path) -> None:
+    folder = real.copy(tmp_path / "runs")
+    whole, stamps = kept(folder), stamps_of(folder)
     one_of(folder, "cells/one-confidence*[0-9a-f].json").write_text("{")
     _cut(one_of(folder, "passes/one-labels*/scores.safetensors"))
     shutil.rmtree(one_of(folder, "passes/two-labels*"))
-    return 3
-
-
-def damage_prompts_and_what_is_beside(folder: Path) -> int:
-    one_of(folder, "prompts/one-*/placement.json").unlink()
-    for pattern in ("cards/two-labels*", "across/*"):
-        one_of(folder, pattern).write_text(one_of(folder, pattern).read_text()[:-9])
-    (folder / "cells" / ".x.json.0123abcd.tmp").write_text("")
-    leave_lock(folder / "locks", "dead")
-    return 5
-
-
-@pytest.mark.parametrize("damage", [damage_cells_and_passes, damage_prompts_and_what_is_beside])
-def test_a_run_makes_what_was_set_aside_to_the_same_bytes(
-    real: Real, tmp_path: Path, damage: Callable[[Path], int]
-) -> None:
-    folder = real.copy(tmp_path / "runs")
-    whole = kept(folder)
-    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*[0-9a-f].json")}
-    assert damage(folder) == len(examine(folder, real.registry).complaints)
+    assert len(examine(folder, real.registry).complaints) == 3
     done = mend(folder, real.registry)
     assert done.failed == [] and not any(one.mendable for one in done.left.found)
-    aside = {path for path in stamps if not path.exists()}
-    assert 0 < len(aside) < len(stamps)
+    aside = stamps.keys() - stamps_of(folder).keys()
+    assert len(aside) == 3 < len(stamps)
     assert real.run(folder) == 0
     assert kept(folder) == whole
     assert {path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp} == aside  # these, and no other
     assert examine(folder, real.registry, deep=True).complaints == []
+
+
+def test_a_damaged_prompt_or_card_costs_no_cell(real: Real, tmp_path: Path) -> None:
+    folder = real.copy(tmp_path / "runs")
+    whole, stamps = kept(folder), stamps_of(folder)
+    prompt, card = one_of(folder, "prompts/one-*"), one_of(folder, "cards/two-labels*")
+    (prompt / "placement.json").unlink()
+    for path in (card, one_of(folder, "across/*")):
+        path.write_text(path.read_text()[:-9])
+    (folder / "cells" / ".x.json.0123abcd.tmp").write_text("")
+    leave_lock(folder / "locks", "dead")
+    assert len(examine(folder, real.registry).complaints) == 5
+    done = mend(folder, real.registry)
+    assert done.failed == [] and done.left.complaints == [] and stamps_of(folder) == stamps
+    assert real.run(folder) == 0  # what concerns both tasks needs the prompt
+    assert kept(folder) == {name: one for name, one in whole.items() if name != f"cards/{card.name}"}
+    assert stamps_of(folder) == stamps
+    without = "it has no neuron cards; delete the cell to have them made with it anew"
+    assert told(examine(folder, real.registry, deep=True)) == [f"remark cells/{card.name}: {without}", BEFORE]
+    again = folder / "cells" / card.name
+    again.unlink()
+    assert real.run(folder) == 0
+    assert kept(folder) == whole
+    assert [path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp] == [again]
+    assert told(examine(folder, real.registry, deep=True)) == [BEFORE]
 
 
 def is_unreadable(folder: Path) -> bool:

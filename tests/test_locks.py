@@ -163,6 +163,17 @@ def test_a_strange_file_has_no_owner(content: bytes, tmp_path: Path) -> None:
     assert lock.owner is None and lock.alive is None and not Locks(tmp_path).take(["a"])
 
 
+def test_a_lock_that_may_not_be_read_counts_by_its_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = elsewhere(tmp_path, "a")
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", closed)
+    (lock,) = read_locks(tmp_path)
+    assert lock.owner is None and lock.heartbeat == (path.stat().st_mtime_ns, path.stat().st_ino)
+
+
 def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     end(holder(tmp_path, "a"))
     with pytest.raises(KeyboardInterrupt), Locks(tmp_path, heartbeat=0.01) as mine:

@@ -111,11 +111,13 @@ def test_key_changes_with_any_value(payload: dict[str, Any], name: str, value: A
     assert content_key(payload=changed) != content_key(payload=payload)
 
 
-@pytest.mark.parametrize("key", ["", "../x", "a/b", "A", "a.b", "a\n", "a b"])
+@pytest.mark.parametrize("key", ["", "../x", "a/b", "A", "a.b", "a\n", "a b", "a" * 251])
 def test_a_key_is_checked_before_it_becomes_a_path(key: str, tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as caught:
         ResultsFolder(tmp_path).read_cell(key)
-    assert str(caught.value) == (f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-'; see the cells folder")
+    assert str(caught.value) == (
+        f"{key!r} is not a key: keys are made of a-z, 0-9, '_' and '-', at most 250; see the cells folder"
+    )
     with pytest.raises(ResultsError):
         ResultsFolder(tmp_path).write_cell(cell(key=key), {})
 
