@@ -117,6 +117,7 @@ def _run(folder: Path, model: str, moment: Moment | None) -> int:
     from skillneurons.cli import main
 
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores in what it runs in the background
     skillneurons.checkpoint.EVERY = 0.0
     steps = skillneurons.tuning._Tuning.advance
     log = os.open(os.environ["CRASH_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
