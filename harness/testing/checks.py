@@ -43,7 +43,7 @@ class Check:
         except NotApplicable as reason:
             return Finding(subject, self.name, "skipped", str(reason))
         except (Exception, SystemExit) as error:  # a plugin may fail in any way; the finding says which
-            return Finding(subject, self.name, "failed", f"{subject}: {said(error)}; {self.doc}")
+            return Finding(subject, self.name, "failed", f"{subject}: {told(case, error)}; {self.doc}")
         return Finding(subject, self.name, "failed" if message else "ok", message or "")
 
 
@@ -68,6 +68,7 @@ def check(kind: Kind, name: str) -> Callable[[Rule], Rule]:
 def known_checks(kind: Kind | None = None) -> list[Check]:
     """Return every check, or those of one kind of subject, in the order in which they are made."""
     from skillneurons.testing import (  # noqa: F401 - each adds its checks
+        answer_checks,
         attribution_checks,
         grader_checks,
         metric_checks,
@@ -83,6 +84,12 @@ def known_checks(kind: Kind | None = None) -> list[Check]:
 def said(error: BaseException) -> str:
     """Return an error in one line: its text where the harness raised it, else its type and text."""
     from skillneurons.errors import SkillNeuronsError
+    from skillneurons.plugin_calls import error_line
 
-    text = " ".join(str(error).split())
-    return text if isinstance(error, SkillNeuronsError) else f"{type(error).__name__}: {text}"
+    return " ".join(str(error).split()) if isinstance(error, SkillNeuronsError) else error_line(error)
+
+
+def told(case: Any, error: BaseException) -> str:
+    """Return an error in one line, with plugin, file and line where a plugin's code raised it."""
+    context = getattr(case, "context", None)
+    return said(error) if context is None else " ".join(context.registry.told(error).split())
