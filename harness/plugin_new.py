@@ -92,7 +92,9 @@ def checked_new_name(registry: Registry, kind: str, name: str) -> str:
         )
     for record in registry.records:
         if name == record.name:
-            raise UserError(f"{where}: a plugin of this name is there, {record.label}; choose another, such as {name}_{kind}")
+            raise UserError(
+                f"{where}: a plugin of this name is there, {record.label}; choose another, such as {name}_{kind}"
+            )
     taken = getattr(registry, f"{kind}s").get(name)
     if taken is not None:
         raise UserError(f"{where}: a {kind} of this name is there, of plugin {taken.plugin.label}; choose another")
@@ -128,4 +130,9 @@ def next_commands(kind: str, name: str, place: Path, *, single_file: bool) -> li
     if single_file:
         file = quote(str(place))
         return [f"skillneurons plugins check {file}", f"{run} -p {file}"]
-    return [f"cd {quote(str(place))}", 'pip install --no-build-isolation -e ".[test]" && pytest', f"skillneurons plugins check {name}", run]
+    return [
+        f"cd {quote(str(place))}",
+        'pip install --no-build-isolation -e ".[test]" && pytest',
+        f"skillneurons plugins check {name}",
+        run,
+    ]
