@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -325,7 +327,8 @@ if os.getpid() != {{pid}}:
 def test_what_goes_wrong_in_a_fresh_process_alone(
     instead: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skillneurons.testing.fresh.LONGEST", 3)
+    if "sleep" in instead:
+        monkeypatch.setattr("skillneurons.testing.fresh.LONGEST", 3)
     file = tmp_path / "homely.py"
     file.write_text(ELSEWHERE.replace("{pid}", str(os.getpid())).replace("{instead}", instead))
     found = {(one.subject, one.check): one for one in check_plugin(str(file)) if one.status != "ok"}
@@ -344,6 +347,17 @@ def test_every_check_has_a_broken_plugin() -> None:
 def test_every_check_says_its_rule_in_a_line_of_its_own() -> None:
     rules = [one.doc for one in known_checks()]
     assert all(rules) and len(set(rules)) == len(rules)
+
+
+def test_checks_stand_in_one_order_whatever_was_imported_first() -> None:
+    line = (
+        "import skillneurons.testing.text_checks, skillneurons.testing.grader_checks\n"
+        "from skillneurons.testing import known_checks\n"
+        "print([(one.kind, one.name) for one in known_checks()])"
+    )
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[(one.kind, one.name) for one in known_checks()]}\n"
+    assert list(dict.fromkeys(one.kind for one in known_checks())) == list(KINDS)
 
 
 @pytest.mark.parametrize("kind", GOOD)

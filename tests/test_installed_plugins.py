@@ -109,7 +109,7 @@ def warnings_of(site: Path) -> dict[str, str]:
         "old": f"plugin old 0.1 ({site}/old_skills.py:6) could not be loaded: TypeError: Task.__init__() got an unexpected "
         f"keyword argument 'loader'; skillneurons.Task of {VERSION} takes name, version, load, kind, source, licence, "
         "chance, max_new_tokens, description, options, label_columns, grade, form, sizes, subtasks, score, predictions, "
-        "follow_up, rubric, marks, tuned_on, fit, rivals, primary; did you mean 'load'? "
+        "follow_up, rubric, marks, tuned_on, fit, rivals, primary, family; did you mean 'load'? "
         f"(it asks for skillneurons<0.1, this is {VERSION})",
         "twice": f"plugin twice 2.0 ({site}/twice_skills.py:7) could not be loaded: metric 'words' is already taken by plugin "
         f"good 1.2 ({site}/good_skills/__init__.py:10); choose another name",

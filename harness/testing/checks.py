@@ -7,12 +7,17 @@ the reason. Its docstring's first line is the rule in words; its name is what a 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["plugin", "task", "metric", "attribution", "grader"]
 KINDS: tuple[Kind, ...] = ("plugin", "task", "metric", "attribution", "grader")
+MODULES = tuple(
+    f"skillneurons.testing.{name}_checks"
+    for name in ("plugin", "task", "answer", "text", "metric", "attribution", "grader")
+)
 Status = Literal["ok", "failed", "skipped"]
 Rule = Callable[[Any], str | None]
 
@@ -67,18 +72,11 @@ def check(kind: Kind, name: str) -> Callable[[Rule], Rule]:
 
 def known_checks(kind: Kind | None = None) -> list[Check]:
     """Return every check, or those of one kind of subject, in the order in which they are made."""
-    from skillneurons.testing import (  # noqa: F401 - each adds its checks
-        answer_checks,
-        attribution_checks,
-        grader_checks,
-        metric_checks,
-        plugin_checks,
-        task_checks,
-        text_checks,
-    )
-
-    order = {name: place for place, name in enumerate(KINDS)}
-    return sorted((one for one in _CHECKS if kind in (None, one.kind)), key=lambda one: order[one.kind])
+    for module in MODULES:  # each adds its checks
+        importlib.import_module(module)
+    order = {module: place for place, module in enumerate(MODULES)}
+    here = [one for one in _CHECKS if kind in (None, one.kind)]
+    return sorted(here, key=lambda one: order[one.rule.__module__])  # whichever was imported first
 
 
 def said(error: BaseException) -> str:
