@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-EPILOG = "exit codes: 0 done; 1 some cell failed; 2 something to mend in the input"
+EPILOG = "exit codes: 0 done; 1 something failed or was found: a cell, a check, a stale board; 2 something to mend in the input"
 ENVIRONMENT = (
     "environment: SKILLNEURONS_ and a setting's path in capitals, __ between its parts, gives a setting as --set does: "
     "SKILLNEURONS_PROMPT__STEPS=100, SKILLNEURONS_TASKS__HANS__PATH=FILE; what the command line says wins"

@@ -1,6 +1,6 @@
 """The command ``skillneurons``: arguments (``arguments``) in, one exit code out.
 
-Exit codes: 0 all cells done; 1 some cell failed, the others are done and saved; 2 the user has
+Exit codes: 0 done; 1 something failed or was found (of a run: some cell, the others are saved); 2 the user has
 something to mend, told in one message without a traceback. Everything heavy is imported by the
 command that needs it, so that ``--help`` is quick.
 """

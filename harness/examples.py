@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from skillneurons.errors import DataError
@@ -25,7 +25,7 @@ def load_split(
 ) -> tuple[Example, ...]:
     """Load one split, at most ``limit`` examples (None: as many as the task gives), and check each of them."""
     call = PluginCall("task", task.name, "load", f"{split} split")
-    examples = call_plugin(call, lambda: tuple(task.load(split, limit=limit, seed=seed, **options)))
+    examples = call_plugin(call, lambda: _given(task, split, task.load(split, limit=limit, seed=seed, **options)))
     for position, example in enumerate(examples):
         _check(task, split, position, example)
     return examples[:limit]
@@ -74,6 +74,14 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
 
 
+def _given(task: Task, split: str, found: Any) -> tuple[Any, ...]:
+    if not isinstance(found, Iterable):
+        raise DataError(
+            f"task {task.name!r}: load gives {found!r} for its {split} split; it must return a list of skillneurons.Example"
+        )
+    return tuple(found)
+
+
 def _check(task: Task, split: str, position: int, example: Any) -> None:
     where = f"task {task.name!r}, {split} example {position}"
     if not isinstance(example, Example):
@@ -83,6 +91,8 @@ def _check(task: Task, split: str, position: int, example: Any) -> None:
         value = getattr(example, name)
         if not isinstance(value, str) or not value:
             raise DataError(f"{where}: {name} must be a non-empty text, got {value!r}")
+    if not isinstance(example.choices, tuple | None):
+        raise DataError(f"{where}: choices must be a tuple, got {example.choices!r}; write ('yes', 'no')")
     if task.kind == "choice":
         if not example.choices or len(example.choices) < 2 or example.target not in example.choices:
             raise DataError(

@@ -67,9 +67,19 @@ def checked_task(task: Any) -> Task:
         raise PluginError(f"task {task.name!r}: a generation task needs grade(example, text), or rubric and marks")
     if task.follow_up is not None and task.kind == "choice":
         raise PluginError(f"task {task.name!r}: a choice has no second turn; leave follow_up out")
+    _no_text(f"task {task.name!r}", label_columns=task.label_columns, primary=task.primary)
+    for column, rivals in task.rivals.items():
+        _no_text(f"task {task.name!r}", **{f"rivals[{column!r}]": rivals})
     for part in task.subtasks:
         checked_name("subtask", part)
     return task
+
+
+def _no_text(owner: str, **fields: Any) -> None:
+    """Raise PluginError where a field that lists names is one text, which Python would take apart letter by letter."""
+    for field, value in fields.items():
+        if isinstance(value, str):
+            raise PluginError(f"{owner}: {field} is the text {value!r}, not a list of names; write ({value!r},)")
 
 
 def checked_grader(grader: Any) -> Grader:
@@ -92,4 +102,5 @@ def checked_metric(metric: Any) -> Metric:
         raise PluginError(
             f"metric {metric.name!r}: per_example must be a function, got {type(metric.per_example).__name__}"
         )
+    _no_text(f"metric {metric.name!r}", columns=metric.columns, tasks=metric.tasks, needs=metric.needs)
     return metric

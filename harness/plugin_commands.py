@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +18,8 @@ from skillneurons.registry import Registry
 
 if TYPE_CHECKING:
     from skillneurons.testing import Finding
+
+LONGEST = 120  # characters of what a plugin prints
 
 
 def plugins_command(arguments: argparse.Namespace, registry: Registry) -> tuple[str, list[str], int]:
@@ -38,19 +42,51 @@ def _new(arguments: argparse.Namespace, registry: Registry) -> str:
 
 
 def _check(arguments: argparse.Namespace, registry: Registry) -> tuple[str, list[str], int]:
-    from skillneurons.testing import check_plugin
+    from skillneurons.testing.subjects import planned
 
     plugin = _meant(arguments.plugin_name, registry)
+    printed: dict[str, _Printed] = {}
+    findings = []
     with aside() as said:
-        findings = check_plugin(plugin)
+        for one in planned(plugin):
+            kept = printed.setdefault(one.subject, _Printed())
+            with contextlib.redirect_stdout(kept), contextlib.redirect_stderr(kept):
+                findings.append(one.run())
     failed = sum(one.status == "failed" for one in findings)
     text = json.dumps([asdict(one) for one in findings], indent=2) if arguments.json else _table(findings)
     counts = ", ".join(f"{sum(one.status == s for one in findings)} {s}" for s in ("ok", "failed", "skipped"))
     return (
         text,
-        [*dict.fromkeys(f"warning: {line}" for line in said), f"{arguments.plugin_name}: {counts}"],
+        [
+            *dict.fromkeys(f"warning: {line}" for line in said),
+            *(f"{subject} printed {kept.told}" for subject, kept in printed.items() if kept.lines),
+            f"{arguments.plugin_name}: {counts}",
+        ],
         1 if failed else 0,
     )
+
+
+class _Printed(io.TextIOBase):
+    """Keeps the first line of what is printed, and counts the others."""
+
+    def __init__(self) -> None:
+        self.first, self.lines, self._begun = "", 0, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *whole, rest = (self._begun + text).split("\n")
+        for line in whole:
+            self.first = self.first or line.strip()
+            self.lines += 1
+        self._begun = rest[:LONGEST]
+        return len(text)
+
+    @property
+    def told(self) -> str:
+        """Return the first line, and how many there were."""
+        return f"{self.first[:LONGEST]!r}" + (f" and {self.lines - 1} lines more" if self.lines > 1 else "")
 
 
 def _meant(name: str, registry: Registry) -> str:

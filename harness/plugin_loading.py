@@ -75,6 +75,10 @@ def sources(plugins: Sequence[str]) -> Iterator[Source]:
 
 
 def _named(name: str) -> Iterator[Source]:
+    if not name.strip():
+        raise PluginError(
+            f"plugin {name!r}: an empty name; give a file, a folder ('.' is this one) or an importable module"
+        )
     path = Path(name)
     if path.is_dir():
         files = sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))

@@ -86,10 +86,15 @@ def checked_new_name(registry: Registry, kind: str, name: str) -> str:
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
         raise UserError(f"{where}: {module!r} is a word of Python; choose another, such as {name}_{kind}")
-    if module in sys.stdlib_module_names or module in ("skillneurons", "tests"):
+    if module in sys.stdlib_module_names or module in ("skillneurons", "tests", "setup", "conftest"):
         raise UserError(
-            f"{where}: {module!r} is a module that everybody imports; choose another, such as {name}_{kind}"
+            f"{where}: {module!r} is a module that others import or run; choose another, such as {name}_{kind}"
         )
+    for record in registry.records:
+        if name == record.name:
+            raise UserError(
+                f"{where}: a plugin of this name is there, {record.label}; choose another, such as {name}_{kind}"
+            )
     taken = getattr(registry, f"{kind}s").get(name)
     if taken is not None:
         raise UserError(f"{where}: a {kind} of this name is there, of plugin {taken.plugin.label}; choose another")
@@ -104,7 +109,6 @@ def texts_of(kind: str, name: str) -> Mapping[str, str]:
         "name": name,
         "module": module,
         "distribution": f"skillneurons-{name.replace('_', '-')}",
-        "class": "".join(part.capitalize() for part in module.split("_")),
         "since": ".".join(__version__.split(".")[:2]),
         "run": RUN[kind].format(name=name),
     }
@@ -126,4 +130,9 @@ def next_commands(kind: str, name: str, place: Path, *, single_file: bool) -> li
     if single_file:
         file = quote(str(place))
         return [f"skillneurons plugins check {file}", f"{run} -p {file}"]
-    return [f"cd {quote(str(place))}", 'pip install -e ".[test]" && pytest', f"skillneurons plugins check {name}", run]
+    return [
+        f"cd {quote(str(place))}",
+        'pip install --no-build-isolation -e ".[test]" && pytest',
+        f"skillneurons plugins check {name}",
+        run,
+    ]

@@ -106,8 +106,16 @@ class Registry:
 
     @property
     def remarks(self) -> list[str]:
-        """Return a line for every warning that a plugin gave while it was loaded."""
-        return [f"plugin {record.label} warns: {line}" for record in self.records for line in record.warned]
+        """Return a line for every warning that a plugin gave while it was loaded, and for every name that two plugins have."""
+        said = [f"plugin {record.label} warns: {line}" for record in self.records for line in record.warned]
+        first: dict[str, PluginRecord] = {}
+        for record in self.records:
+            if record.status == "ok" and first.setdefault(record.name, record) is not record:
+                said.append(
+                    f"plugin {record.label} has the name of plugin {first[record.name].label}; --no-plugin {record.name} "
+                    "leaves out both, so rename one"
+                )
+        return said
 
     def notify(self, hook: str, **arguments: Any) -> list[str]:
         """Call every observer of a hook; what one raises comes back as a line and the others are called."""

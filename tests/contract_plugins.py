@@ -117,7 +117,44 @@ calls = itertools.count()
 
 
 def changed(**changes):
-    return lambda split, *, limit=None, seed=0: [example(n, **changes) for n in numbers(split)[:limit]]
+    def made(n):
+        return {name: value.format(n=n) if isinstance(value, str) else value for name, value in changes.items()}
+
+    return lambda split, *, limit=None, seed=0: [example(n, **made(n)) for n in numbers(split)[:limit]]
+
+
+def copied(split, *, limit=None, seed=0):
+    return [example(n, id=f"{split}-{n}") for n in range(700)][:limit]
+
+
+def copied_late(split, *, limit=None, seed=0):
+    place = ("train", "validation", "discovery", "heldout").index(split)
+    own = [n for n in range(1200) if n % 4 == place]
+    return [example(n, prompt=f"Is {n} odd or even?", target=("yes", "no")[n // 4 % 2], id=f"{split}-{n}") for n in [*own, 2000]][:limit]
+
+
+def without_limit(split):
+    return load(split)
+
+
+def no_data(split, *, limit=None, seed=0):
+    raise sn.DataError("cannot find parity.csv")
+
+
+def raises(split, *, limit=None, seed=0):
+    return [example(n) for n in numbers(split)[:limit]][0].word
+
+
+def seeds_all(split, *, limit=None, seed=0):
+    random.seed(seed)
+    chosen = numbers(split)
+    random.shuffle(chosen)
+    return [example(n) for n in chosen[:limit]]
+
+
+def in_order(split, *, limit=None, seed=0):
+    chosen = numbers(split)
+    return [example(n, target="yes" if n > 700 else "no", prompt=f"Is {n} above 700?") for n in chosen[:limit]]
 
 
 def asked(n):
@@ -163,23 +200,32 @@ def graded(right, wrong):
 
 BROKEN = {
     "loads": {"load": changed(target="maybe")},
+    "loads-list": {"load": changed(choices=["yes", "no"])},
+    "loads-nothing": {"load": lambda split, *, limit=None, seed=0: None},
+    "loads-unlike": {"load": without_limit},
+    "loads-no-data": {"load": no_data},
+    "loads-raises": {"load": raises},
     "options": {"load": load, "options": {"k": 2}},
     "options-default": {"load": load_k, "options": {"k": 2}},
     "subtasks": {"load": load_k, "options": {"k": 3}, "subtasks": {"of-5": {"m": 5}}},
     "splits": {"load": changed(group="all")},
+    "splits-copied": {"load": copied},
+    "splits-copied-late": {"load": copied_late},
     "limit": {"load": ignores_limit},
     "same-seed": {"load": counts_calls},
     "same-seed-elsewhere": {"load": hashes},
+    "same-seed-everywhere": {"load": seeds_all},
     "stable-ids": {"load": by_place},
     "chance": {"load": load, "chance": 0.25},
     "chance-place": {"load": first_choice, "chance": 0.5},
+    "balance": {"load": in_order},
     "can-be-passed": graded(0.0, 0.0),
     "can-be-passed-text": graded(0.5, 0.0) | {"kind": "generation"},
     "can-be-failed": graded(1.0, 1.0),
     "grades": graded(2.0, 0.0),
     "labels": {"load": changed(labels={"even": 1.0, "never": float("nan")}), "label_columns": ("even", "never")},
-    "text-round-trips": {"load": changed(prompt="Is the cafe\\u0301 open?")},
-    "text-round-trips-token": {"load": changed(prompt="Is it over?<|endoftext|>")},
+    "text-round-trips": {"load": changed(prompt="Is cafe\\u0301 {n} open?")},
+    "text-round-trips-token": {"load": changed(prompt="Is {n} over?<|endoftext|>")},
 }
 
 
@@ -211,6 +257,7 @@ def remembers(example, output):
 
 BROKEN = {
     "needs": {"per_example": lambda example, output: 1.0, "needs": ("logits",)},
+    "tasks": {"per_example": lambda example, output: 1.0, "tasks": ("arithmetik",)},
     "runs": {"per_example": lambda example, output: output.choice_log_probs[0]},
     "columns": {"per_example": lambda example, output: {"a": 1.0}, "columns": ("a", "b")},
     "numbers": {"per_example": lambda example, output: 1.0 if output.text else math.inf},
@@ -269,6 +316,12 @@ class Dropping(Covariance):
         return super().update(activations[whole], values[whole])
 
 
+class Centring(Covariance):
+    def update(self, activations, values):
+        super().update(activations, values)
+        activations -= activations.mean(axis=0)
+
+
 class Drifting(Covariance):
     def effect(self):
         return self.result() + self.sums[2] / self.sums[0] / 1000
@@ -286,6 +339,7 @@ BROKEN = {
     "merge": Forgetting,
     "not-scored": Zeros,
     "not-scored-elsewhere": Dropping,
+    "leaves-its-input": Centring,
     "constant-neuron": Drifting,
     "planted-neuron": Unsigned,
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,27 @@ from skillneurons.testing.text_checks import fault_of, token_fault
 EXPECTED = {  # by subject: the one check that fails, and what it says
     "task loads": (
         "loads",
-        "task 'loads', train example 0 ('2'): an example of a choice task needs two or more choices with the target among them, got target 'maybe' and choices ('yes', 'no'); with its default options a task works from what it generates, or from files it brings",
+        "task 'loads', train example 0 ('2'): an example of a choice task needs two or more choices with the target among them, got target 'maybe' and choices ('yes', 'no')",
+    ),
+    "task loads-list": (
+        "loads",
+        "task 'loads-list', train example 0 ('2'): choices must be a tuple, got ['yes', 'no']; write ('yes', 'no')",
+    ),
+    "task loads-nothing": (
+        "loads",
+        "task 'loads-nothing': load gives None for its train split; it must return a list of skillneurons.Example",
+    ),
+    "task loads-unlike": (
+        "loads",
+        "task 'loads-unlike': load cannot be called as load('train', limit=1, seed=0) (got an unexpected keyword argument 'limit'); define it as load(split, *, limit=None, seed=0)",
+    ),
+    "task loads-no-data": (
+        "loads",
+        "cannot find parity.csv; with its default options a task works from what it generates, or from files it brings",
+    ),
+    "task loads-raises": (
+        "loads",
+        "plugin broken_tasks (FILE:50) failed in hook register_tasks (task 'loads-raises', load, train split): AttributeError: 'Example' object has no attribute 'word'",
     ),
     "task options": (
         "options",
@@ -34,6 +57,14 @@ EXPECTED = {  # by subject: the one check that fails, and what it says
         "splits",
         "task 'splits': group 'all' stands in train and in validation; a group belongs to one split (skillneurons.split_by_group assigns it)",
     ),
+    "task splits-copied": (
+        "splits",
+        "task 'splits-copied': 'train-0' in train and 'validation-0' in validation are the same item ('Is 0 even?'); give both one group, which belongs to one split",
+    ),
+    "task splits-copied-late": (
+        "splits",
+        "task 'splits-copied-late': 'train-2000' in train and 'validation-2000' in validation are the same item ('Is 2000 odd or even?'); give both one group, which belongs to one split",
+    ),
     "task limit": (
         "limit",
         "task 'limit': its train split has 338 examples with limit 1, and 120 with limit 120; limit=N gives N of them, or all where there are fewer",
@@ -46,6 +77,10 @@ EXPECTED = {  # by subject: the one check that fails, and what it says
         "same seed",
         "task 'same-seed-elsewhere': train example 0 ('2') differs in a fresh process with another PYTHONHASHSEED; draw from random.Random(seed) alone, and sort what comes from a set",
     ),
+    "task same-seed-everywhere": (
+        "same seed",
+        "task 'same-seed-everywhere': load changes the state of random, which is everybody's; draw from random.Random(seed) alone",
+    ),
     "task stable-ids": (
         "stable ids",
         "task 'stable-ids': the id 'train/0' is 'Is 649 even?' (seed 0, limit 120, train) and 'Is 778 even?' (seed 1, limit 120, train); make the id from the content (skillneurons.stable_hash), or give both one group",
@@ -57,6 +92,10 @@ EXPECTED = {  # by subject: the one check that fails, and what it says
     "task chance-place": (
         "chance",
         "task 'chance-place': always the choice at place 0 is right for 1.000 of 240 examples where a guess is 0.500; put the target in another place and spread it over the answers",
+    ),
+    "task balance": (
+        "balance",
+        "task 'balance': 'yes' is the answer of 0 of the first 120 train examples, where an even share is 60; shuffle by the seed before [:limit], and balance the answers",
     ),
     "task can-be-passed": (
         "can be passed",
@@ -80,19 +119,23 @@ EXPECTED = {  # by subject: the one check that fails, and what it says
     ),
     "task text-round-trips": (
         "text round-trips",
-        "task 'text-round-trips', train example '2': its prompt 'Is the café open?' is not in Unicode's NFC form, into which many tokenizers put it; use unicodedata.normalize('NFC', text)",
+        "task 'text-round-trips', train example '2': its prompt 'Is café 2 open?' is not in Unicode's NFC form, into which many tokenizers put it; use unicodedata.normalize('NFC', text)",
     ),
     "task text-round-trips-token": (
         "text round-trips",
-        "task 'text-round-trips-token', train example '2': its prompt 'Is it over?<|endoftext|>' comes back from the embedded tokenizer as 'Is it over?'; leave special tokens such as <|endoftext|> out",
+        "task 'text-round-trips-token', train example '2': its prompt 'Is 2 over?<|endoftext|>' comes back from the embedded tokenizer as 'Is 2 over?'; leave special tokens such as <|endoftext|> out",
     ),
     "metric needs": (
         "needs",
         "metric 'needs': needs 'logits', which no Output has, so it is never scored; fields: text, correct, target_log_prob, choice_log_probs, predicted, n_target_tokens, predicted_log_prob, margin, entropy, labels",
     ),
+    "metric tasks": (
+        "tasks",
+        "metric 'tasks': no task named 'arithmetik'; did you mean 'arithmetic'? known: arithmetic, arithmetic-choice, arithmetic-open, hans, lm-eval, skillmix, skillmix-text; none of Metric.tasks is there, so it is never measured",
+    ),
     "metric runs": (
         "runs",
-        "metric 'runs', task 'arithmetic-open', example '1_digit_addition/6/2', the target: TypeError: 'NoneType' object is not subscriptable; a metric gives a number for every answer, or math.nan, and names what it cannot do without in Metric.needs",
+        "metric 'runs', task 'arithmetic-open', example '1_digit_addition/6/2', the target: plugin broken_metrics (FILE:23) failed in hook register_metrics (<lambda>): TypeError: 'NoneType' object is not subscriptable; a metric gives a number for every answer, or math.nan, and names what it cannot do without in Metric.needs",
     ),
     "metric columns": (
         "columns",
@@ -142,6 +185,10 @@ EXPECTED = {  # by subject: the one check that fails, and what it says
         "not scored",
         "attribution 'not-scored-elsewhere': result() of a column changes when another column has NaN; leave the row out of the column with NaN alone",
     ),
+    "attribution leaves-its-input": (
+        "leaves its input",
+        "attribution 'leaves-its-input': changes the activations it is given, which other statistics read too; work on a copy",
+    ),
     "attribution constant-neuron": (
         "constant neuron",
         "attribution 'constant-neuron': a neuron that is 2.5 in every row has effect 0.0025 for column 0; it tells nothing of any value, so its effect is 0 or NaN (take the mean off the activations)",
@@ -185,7 +232,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
         file.write_text(source, encoding="utf-8")
         by_kind[kind] = {}
         for subject, check, message in failures(str(file)):
-            by_kind[kind].setdefault(subject, []).append((check, message))
+            by_kind[kind].setdefault(subject, []).append((check, message.replace(str(file), "FILE")))
     return by_kind
 
 
@@ -226,6 +273,71 @@ def test_a_broken_plugin_is_caught_by_its_check_alone(check: str, tmp_path: Path
     assert message == PLUGINS[check].format(name=file.stem, file=file, mine=mine, theirs=theirs)
 
 
+HEAVY = (
+    "plugin {name}: importing and registering it loads scipy; every command waits for that, so import heavy libraries "
+    "inside the functions that use them"
+)
+
+
+def test_a_broken_file_leaves_the_good_ones_beside_it_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a_broken.py").write_text(BROKEN_PLUGINS["loads"])
+    (tmp_path / "b_good.py").write_text(GOOD["metric"])
+    (tmp_path / "c_good.py").write_text(GOOD["grader"])
+    place = f"{tmp_path / 'a_broken.py'}:3"
+    assert failures(str(tmp_path)) == [
+        (
+            "plugin a_broken",
+            "loads",
+            f"plugin a_broken ({place}) could not be loaded: ZeroDivisionError: division by zero",
+        )
+    ]
+
+
+def test_each_heavy_plugin_of_a_folder_is_named(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text("import scipy\n" + GOOD["metric"].replace('"shouting"', f'"{name}"'))
+    assert failures(str(tmp_path)) == [(f"plugin {name}", "light", HEAVY.format(name=name)) for name in ("one", "two")]
+
+
+ELSEWHERE = f"""import os
+import skillneurons as sn
+
+if os.getpid() != {{pid}}:
+    {{instead}}
+{GOOD["metric"]}"""
+
+
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [
+        (
+            "raise RuntimeError('not here')",
+            "importing it in a fresh process fails: RuntimeError: not here; it must not depend on what is loaded already",
+        ),
+        (
+            "os._exit(3)",
+            "a fresh process that loads it ends with exit code 3: no message; importing must end, and leave the process alone",
+        ),
+        (
+            "import time; time.sleep(60)",
+            "a fresh process that loads it has not ended after 3 seconds; importing must end, and leave the process alone",
+        ),
+    ],
+)
+def test_what_goes_wrong_in_a_fresh_process_alone(
+    instead: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "sleep" in instead:
+        monkeypatch.setattr("skillneurons.testing.fresh.LONGEST", 3)
+    file = tmp_path / "homely.py"
+    file.write_text(ELSEWHERE.replace("{pid}", str(os.getpid())).replace("{instead}", instead))
+    found = {(one.subject, one.check): one for one in check_plugin(str(file)) if one.status != "ok"}
+    assert found["plugin homely", "light"].message == f"plugin homely: {said}"
+    if "RuntimeError" not in said:
+        assert [one.check for one in found.values() if one.status == "failed"] == ["light"]
+        assert found["plugin homely", "same names"].message == "a fresh process says nothing of it (see light)"
+
+
 def test_every_check_has_a_broken_plugin() -> None:
     tested = {("plugin", name) for name in PLUGINS}
     tested |= {(subject.partition(" ")[0], check) for subject, (check, _) in EXPECTED.items()}
@@ -235,6 +347,17 @@ def test_every_check_has_a_broken_plugin() -> None:
 def test_every_check_says_its_rule_in_a_line_of_its_own() -> None:
     rules = [one.doc for one in known_checks()]
     assert all(rules) and len(set(rules)) == len(rules)
+
+
+def test_checks_stand_in_one_order_whatever_was_imported_first() -> None:
+    line = (
+        "import skillneurons.testing.text_checks, skillneurons.testing.grader_checks\n"
+        "from skillneurons.testing import known_checks\n"
+        "print([(one.kind, one.name) for one in known_checks()])"
+    )
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[(one.kind, one.name) for one in known_checks()]}\n"
+    assert list(dict.fromkeys(one.kind for one in known_checks())) == list(KINDS)
 
 
 @pytest.mark.parametrize("kind", GOOD)
@@ -272,6 +395,11 @@ def test_no_such_plugin(tmp_path: Path) -> None:
     with pytest.raises(PluginError) as absent:
         check_plugin("absent.py")
     assert str(absent.value) == "plugin 'absent.py': no such file; give a file, a folder or an importable module"
+    with pytest.raises(PluginError) as nameless:
+        check_plugin("")
+    assert str(nameless.value) == (
+        "plugin '': an empty name; give a file, a folder ('.' is this one) or an importable module"
+    )
     with pytest.raises(PluginError) as empty:
         check_plugin(str(tmp_path))
     assert (

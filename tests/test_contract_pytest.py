@@ -98,6 +98,24 @@ def test_it_loads_nothing_heavy_and_the_kit_needs_no_pytest() -> None:
     assert loaded_by("import skillneurons.testing\nassert 'pytest' not in sys.modules") == set()
 
 
+def test_a_pytest_that_has_nothing_to_do_with_it_loads_three_modules() -> None:
+    line = (
+        "import sys, skillneurons.testing.pytest_plugin\n"
+        "print(*sorted(name for name in sys.modules if name.partition('.')[0] in ('skillneurons', 'numpy')))"
+    )
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["skillneurons", "skillneurons.testing", "skillneurons.testing.pytest_plugin"]
+
+
+def test_the_kit_has_its_names_and_no_others() -> None:
+    import skillneurons.testing as kit
+
+    assert {"Check", "Finding", "check_plugin", "contract", "known_checks"} <= set(dir(kit))
+    with pytest.raises(AttributeError) as error:
+        kit.made_up  # noqa: B018 - the name is what is tried
+    assert str(error.value) == "module 'skillneurons.testing' has no attribute 'made_up'"
+
+
 def test_running_a_plugin_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     from skillneurons.errors import PluginError
     from skillneurons.testing.end_to_end import run_small

@@ -68,6 +68,20 @@ def test_not_an_example() -> None:
     assert message == "task 'parity', train example 0: load must return skillneurons.Example objects, got dict"
 
 
+def test_choices_that_are_no_tuple() -> None:
+    message = error_of(lambda split, rows: [replace(rows[0], choices=["yes", "no"])])  # type: ignore[arg-type]
+    assert message == (
+        "task 'parity', train example 0 ('train/0'): choices must be a tuple, got ['yes', 'no']; write ('yes', 'no')"
+    )
+
+
+@pytest.mark.parametrize("given", [None, 7])
+def test_a_loader_that_gives_no_list(given: object) -> None:
+    assert error_of(lambda split, rows: given) == (  # type: ignore[arg-type,return-value]
+        f"task 'parity': load gives {given} for its train split; it must return a list of skillneurons.Example"
+    )
+
+
 def test_a_loader_that_raises_is_named() -> None:
     def broken(split: str, rows: list[sn.Example]) -> list[sn.Example]:
         raise ValueError("no such column")

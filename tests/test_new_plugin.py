@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,6 +64,28 @@ def test_a_new_package_is_found_once_installed_and_keeps_the_contract(packages: 
     assert {one["subject"] for one in findings} == {f"plugin {name}", f"{kind} {name}"}
 
 
+COLLIDING = ("len", "float", "sn", "np", "register-metrics", "example", "load", "value", "slope", "accumulator", "self")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_name_collides_with_what_the_templates_use(tmp_path: Path, kind: str) -> None:
+    for name in COLLIDING:
+        assert main(["plugins", "new", kind, name, "-o", str(tmp_path)]) == 0
+        module = name.replace("-", "_")
+        package = tmp_path / name
+        (record,) = [
+            one for one in load_registry([str(package / f"{module}.py")], strict=True).records if one.name == module
+        ]
+        assert getattr(record, f"{kind}s") == (name,)
+    tests = [f"{name}/tests/test_{name.replace('-', '_')}.py" for name in COLLIDING]
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-W", "error", "--import-mode=importlib"]
+    paths = environment()
+    paths["PYTHONPATH"] = os.pathsep.join(str(tmp_path / name) for name in COLLIDING)
+    done = subprocess.run([*line, *tests], capture_output=True, text=True, env=paths, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(COLLIDING) * (2 if kind == 'task' else 1)} passed" in done.stdout
+
+
 def test_what_is_written_and_what_comes_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +94,7 @@ def test_what_is_written_and_what_comes_next(
     assert capsys.readouterr().out == (
         "written:\n  shouting/README.md\n  shouting/pyproject.toml\n  shouting/shouting.py\n"
         "  shouting/tests/test_contract.py\n  shouting/tests/test_shouting.py\n"
-        'next:\n  cd shouting\n  pip install -e ".[test]" && pytest\n  skillneurons plugins check shouting\n'
+        'next:\n  cd shouting\n  pip install --no-build-isolation -e ".[test]" && pytest\n  skillneurons plugins check shouting\n'
         f"  skillneurons run -t arithmetic -M shouting {QUICK}\n"
     )
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
@@ -146,12 +170,12 @@ FORM = "use small letters, digits and single '_' or '-' between them, a letter f
         (
             "metric",
             "json",
-            "plugin name 'json': 'json' is a module that everybody imports; choose another, such as json_metric",
+            "plugin name 'json': 'json' is a module that others import or run; choose another, such as json_metric",
         ),
         (
             "task",
             "skillneurons",
-            "plugin name 'skillneurons': 'skillneurons' is a module that everybody imports; choose another, such as skillneurons_task",
+            "plugin name 'skillneurons': 'skillneurons' is a module that others import or run; choose another, such as skillneurons_task",
         ),
         (
             "metric",
@@ -161,7 +185,22 @@ FORM = "use small letters, digits and single '_' or '-' between them, a letter f
         (
             "metric",
             "confidence",
-            "plugin name 'confidence': a metric of this name is there, of plugin confidence {version} ({place}); choose another",
+            "plugin name 'confidence': a plugin of this name is there, confidence {version} ({place}); choose another, such as confidence_metric",
+        ),
+        (
+            "task",
+            "confidence",
+            "plugin name 'confidence': a plugin of this name is there, confidence {version} ({place}); choose another, such as confidence_task",
+        ),
+        (
+            "task",
+            "arithmetic-open",
+            "plugin name 'arithmetic-open': a task of this name is there, of plugin arithmetic {version} ({arithmetic}); choose another",
+        ),
+        (
+            "metric",
+            "setup",
+            "plugin name 'setup': 'setup' is a module that others import or run; choose another, such as setup_metric",
         ),
     ],
 )
@@ -170,8 +209,10 @@ def test_names_that_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, name: str, message: str, form: list[str]
 ) -> None:
     assert main(["plugins", "new", kind, name, "-o", str(tmp_path), *form]) == 2
-    (known,) = [one for one in load_registry().records if one.name == "confidence"]
-    told = message.replace("{version}", VERSION).replace("{place}", f"{known.file}:{known.line}")
+    for mark, plugin in (("{place}", "confidence"), ("{arithmetic}", "arithmetic")):
+        (known,) = [one for one in load_registry().records if one.name == plugin]
+        message = message.replace(mark, f"{known.file}:{known.line}")
+    told = message.replace("{version}", VERSION)
     assert capsys.readouterr() == ("", f"skillneurons: error: {told}\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -226,6 +267,21 @@ def test_a_plugin_that_breaks_the_contract_is_told_where(tmp_path: Path, capsys:
         "status": "failed",
         "message": f"plugin mine ({file}:1) could not be loaded: RuntimeError: no luck",
     }
+
+
+def test_what_a_plugin_prints_while_it_is_checked_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "loud.py"
+    noisy = "(print('seen', example.id), print('twice\\nthe same', file=sys.stderr), 1.0)[-1]"
+    file.write_text("import sys\n" + BAD.replace("1 / len(output.text)", noisy).replace("mine", "loud"))
+    assert main(["plugins", "check", str(file)]) == 0
+    printed = capsys.readouterr()
+    assert "seen" not in printed.out
+    lines = printed.err.splitlines()
+    found = re.fullmatch(r"skillneurons: metric loud printed 'seen [^']+' and (\d+) lines more", lines[0])
+    assert found and int(found[1]) > 1000 and len(lines) == 2
+    assert lines[1].startswith(f"skillneurons: {file}: ")
 
 
 def test_a_plugin_that_is_not_there_or_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

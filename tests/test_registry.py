@@ -101,11 +101,56 @@ def test_a_name_already_taken_names_both_and_leaves_nothing_behind(tmp_path: Pat
             "metric name '../x': use letters, digits, '.', '_', '-' (and '/' between parts)",
         ),
         ("register(sn.Metric('x', 3))", "metric 'x': per_example must be a function, got int"),
+        (
+            "register(sn.Metric('x', len, columns='ab'))",
+            "metric 'x': columns is the text 'ab', not a list of names; write ('ab',)",
+        ),
+        (
+            "register(sn.Metric('x', len, tasks=('hans')))",
+            "metric 'x': tasks is the text 'hans', not a list of names; write ('hans',)",
+        ),
+        (
+            "register(sn.Metric('x', len, needs='margin'))",
+            "metric 'x': needs is the text 'margin', not a list of names; write ('margin',)",
+        ),
     ],
 )
 def test_what_is_registered_is_checked(tmp_path: Path, line: str, message: str) -> None:
     text = f"import skillneurons as sn\n@sn.hookimpl\ndef register_metrics(register):\n    {line}\n"
     assert reason(write(tmp_path, "odd", text)) == message
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("label_columns='even'", "label_columns is the text 'even', not a list of names; write ('even',)"),
+        ("primary='labels.even'", "primary is the text 'labels.even', not a list of names; write ('labels.even',)"),
+        ("rivals={'a': 'b'}", "rivals['a'] is the text 'b', not a list of names; write ('b',)"),
+    ],
+)
+def test_a_text_in_place_of_a_task_s_names_is_refused(tmp_path: Path, field: str, message: str) -> None:
+    text = "import skillneurons as sn\n@sn.hookimpl\ndef register_tasks(register):\n"
+    path = write(tmp_path, "odd", f"{text}    register(sn.Task('parity', '1', len, {field}))\n")
+    assert reason(path) == f"task 'parity': {message}"
+
+
+def test_two_plugins_of_one_name_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "confidence", GOOD)
+    registry = load_registry([path])
+    first, second = (one for one in registry.records if one.name == "confidence")
+    assert registry.warnings == [] and "words" in registry.metrics
+    assert registry.remarks == [
+        f"plugin {second.label} has the name of plugin {first.label}; --no-plugin confidence leaves out both, so rename one"
+    ]
+
+
+def test_an_empty_plugin_name_is_refused() -> None:
+    for name in ("", " "):
+        with pytest.raises(sn.PluginError) as error:
+            load_registry([name])
+        assert str(error.value) == (
+            f"plugin {name!r}: an empty name; give a file, a folder ('.' is this one) or an importable module"
+        )
 
 
 def test_a_hook_of_another_shape_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ the commands of its fence print: each such text must occur in the fence's output
 ``title="FILE"`` is written to that file when its turn comes. Other fences are for reading.
 
 The commands run in a virtual environment of their own, which sees the packages of the environment that runs this
-and can change none of them. pip builds with what is there and asks no index.
+and can change none of them. pip asks no index.
 """
 
 from __future__ import annotations
@@ -99,7 +99,6 @@ def environment(folder: Path) -> dict[str, str]:
         "VIRTUAL_ENV": str(folder),
         "COLUMNS": "120",
         "HF_HUB_OFFLINE": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip's word for: build with what is installed
         "PIP_NO_INDEX": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }

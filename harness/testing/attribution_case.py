@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from skillneurons.testing.checks import NotApplicable, said
+from skillneurons.testing.checks import NotApplicable, told
 
 if TYPE_CHECKING:
     from skillneurons.testing.subjects import Context
@@ -74,7 +74,8 @@ class AttributionCase:
         try:
             found = self.of(self.filled())
         except (Exception, SystemExit) as error:  # a plugin may fail in any way; the check says which
-            return f"{said(error)}; see CONTRIBUTING.md for what an accumulator has"
+            has = "update(activations, values), merge(other), result() and, if it likes, effect()"
+            return f"{told(self, error)}; factory(n_neurons, n_columns) makes an accumulator, which has {has}"
         shape = (self.values.shape[1], NEURONS)
         for name, array in found.items():
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != "f":

@@ -32,8 +32,9 @@ def shape(case: AttributionCase) -> str | None:
 @check("attribution", "deterministic")
 def deterministic(case: AttributionCase) -> str | None:
     """The same rows give the same numbers, in this process and in a fresh one."""
+    whole = case.whole
     for name, array in case.of(case.filled()).items():
-        if not np.array_equal(array, case.whole[name], equal_nan=True):
+        if not np.array_equal(array, whole[name], equal_nan=True):
             return f"{case.subject}: {name}() differs for the same rows; draw from a fixed seed, made in __init__"
     where = first_difference(case.fingerprint(), case.context.fresh_values(f"attribution {case.name}"))
     if where:
@@ -131,3 +132,17 @@ def planted_neuron(case: AttributionCase) -> str | None:
 
 def _largest_other(size: np.ndarray) -> float:
     return float(np.delete(size, (LIKE, UNLIKE)).max())
+
+
+@check("attribution", "leaves its input")
+def leaves_its_input(case: AttributionCase) -> str | None:
+    """It changes nothing of the activations and values it is given."""
+    case.whole  # noqa: B018 - not applicable without arrays
+    activations, values = case.activations.copy(), case.values.copy()
+    made = case.new()
+    made.update(activations, values)
+    case.of(made)
+    for name, now, was in (("activations", activations, case.activations), ("values", values, case.values)):
+        if not np.array_equal(now, was, equal_nan=True):
+            return f"{case.subject}: changes the {name} it is given, which other statistics read too; work on a copy"
+    return None

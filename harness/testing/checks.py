@@ -7,12 +7,17 @@ the reason. Its docstring's first line is the rule in words; its name is what a 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["plugin", "task", "metric", "attribution", "grader"]
 KINDS: tuple[Kind, ...] = ("plugin", "task", "metric", "attribution", "grader")
+MODULES = tuple(
+    f"skillneurons.testing.{name}_checks"
+    for name in ("plugin", "task", "answer", "text", "metric", "attribution", "grader")
+)
 Status = Literal["ok", "failed", "skipped"]
 Rule = Callable[[Any], str | None]
 
@@ -43,7 +48,7 @@ class Check:
         except NotApplicable as reason:
             return Finding(subject, self.name, "skipped", str(reason))
         except (Exception, SystemExit) as error:  # a plugin may fail in any way; the finding says which
-            return Finding(subject, self.name, "failed", f"{subject}: {said(error)}; {self.doc}")
+            return Finding(subject, self.name, "failed", f"{subject}: {told(case, error)}; {self.doc}")
         return Finding(subject, self.name, "failed" if message else "ok", message or "")
 
 
@@ -67,22 +72,22 @@ def check(kind: Kind, name: str) -> Callable[[Rule], Rule]:
 
 def known_checks(kind: Kind | None = None) -> list[Check]:
     """Return every check, or those of one kind of subject, in the order in which they are made."""
-    from skillneurons.testing import (  # noqa: F401 - each adds its checks
-        attribution_checks,
-        grader_checks,
-        metric_checks,
-        plugin_checks,
-        task_checks,
-        text_checks,
-    )
-
-    order = {name: place for place, name in enumerate(KINDS)}
-    return sorted((one for one in _CHECKS if kind in (None, one.kind)), key=lambda one: order[one.kind])
+    for module in MODULES:  # each adds its checks
+        importlib.import_module(module)
+    order = {module: place for place, module in enumerate(MODULES)}
+    here = [one for one in _CHECKS if kind in (None, one.kind)]
+    return sorted(here, key=lambda one: order[one.rule.__module__])  # whichever was imported first
 
 
 def said(error: BaseException) -> str:
     """Return an error in one line: its text where the harness raised it, else its type and text."""
     from skillneurons.errors import SkillNeuronsError
+    from skillneurons.plugin_calls import error_line
 
-    text = " ".join(str(error).split())
-    return text if isinstance(error, SkillNeuronsError) else f"{type(error).__name__}: {text}"
+    return " ".join(str(error).split()) if isinstance(error, SkillNeuronsError) else error_line(error)
+
+
+def told(case: Any, error: BaseException) -> str:
+    """Return an error in one line, with plugin, file and line where a plugin's code raised it."""
+    context = getattr(case, "context", None)
+    return said(error) if context is None else " ".join(context.registry.told(error).split())

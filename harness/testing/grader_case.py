@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,11 +29,6 @@ class GraderCase:
     def subject(self) -> str:
         """Return what messages call it."""
         return f"grader {self.name!r}"
-
-    def try_to_make(self) -> None:
-        """Make the grader, so that what this loads is seen; whether it can be made is told by ``make``."""
-        with contextlib.suppress(Exception):
-            self.grader.make(**self.grader.options)
 
     @cached_property
     def made(self) -> Points:

@@ -35,7 +35,8 @@ def make(case: GraderCase) -> str | None:
 @check("grader", "light make")
 def light_make(case: GraderCase) -> str | None:
     """Making it loads no heavy library: a dry run makes it too."""
-    heavy = case.context.fresh["heavy"].get(f"grader {case.name}", [])
+    plugin = case.context.registry.graders[case.name].plugin.name
+    heavy = case.context.fresh["imports"].get(plugin, {"made": {}})["made"].get(case.name, [])
     if heavy:
         return f"{case.subject}: make loads {', '.join(heavy)}; load what is heavy when the first text is graded"
     return None

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from skillneurons.errors import SkillNeuronsError
-from skillneurons.testing.checks import NotApplicable, check, said
+from skillneurons.errors import SkillNeuronsError, unknown_name
+from skillneurons.testing.checks import NotApplicable, check, told
 from skillneurons.testing.metric_case import MetricCase, Probe
 from skillneurons.testing.task_checks import first_difference
 from skillneurons.types import Output
@@ -25,6 +25,20 @@ def needs(case: MetricCase) -> str | None:
     return None
 
 
+@check("metric", "tasks")
+def tasks(case: MetricCase) -> str | None:
+    """Where it names tasks, one of them at least is registered."""
+    names = case.metric.tasks
+    if names is None:
+        raise NotApplicable(f"{case.subject} is for every task")
+    known = case.context.registry.tasks
+    if any(name.partition("/")[0] in known for name in names):
+        return None
+    if not names:
+        return f"{case.subject}: Metric.tasks is empty, so it is never measured; name its tasks, or leave it out"
+    return f"{case.subject}: {unknown_name('task', names[0], known)}; none of Metric.tasks is there, so it is never measured"
+
+
 @check("metric", "runs")
 def runs(case: MetricCase) -> str | None:
     """It says something of every answer: right or wrong, sure or unsure, strange or empty."""
@@ -33,7 +47,7 @@ def runs(case: MetricCase) -> str | None:
             case.raw(probe)
         except Exception as error:
             return (
-                f"{case.subject}, {probe.place}: {said(error)}; a metric gives a number for every answer, or math.nan, "
+                f"{case.subject}, {probe.place}: {told(case, error)}; a metric gives a number for every answer, or math.nan, "
                 "and names what it cannot do without in Metric.needs"
             )
     return None

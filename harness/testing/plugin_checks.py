@@ -21,8 +21,13 @@ def loads(case: PluginCase) -> str | None:
 
 @check("plugin", "light")
 def light(case: PluginCase) -> str | None:
-    """Importing and registering load no heavy library."""
-    heavy = case.context.fresh["heavy"].get(case.record.name, [])
+    """Importing and registering work in a fresh process too and load no heavy library."""
+    if isinstance(case.context.fresh_outcome, str):
+        return f"{case.subject}: {case.context.fresh_outcome}; importing must end, and leave the process alone"
+    found = case.context.fresh["imports"].get(case.record.name, {"heavy": [], "error": ""})
+    if found["error"]:
+        return f"{case.subject}: importing it in a fresh process fails: {found['error']}; it must not depend on what is loaded already"
+    heavy = found["heavy"]
     if heavy:
         return (
             f"{case.subject}: importing and registering it loads {', '.join(heavy)}; every command waits for that, so "

@@ -1,6 +1,6 @@
 """For authors of plugins: fixtures, and ``pytest --contract PLUGIN``, which needs no test file.
 
-Loaded by every pytest where this package is installed, so it imports pytest alone and everything else when it is used.
+Loaded by every pytest where this package is installed, so it imports nothing but pytest until it is used.
 
 - ``skillneurons_model``: the embedded model, loaded once.
 - ``run_plugin(plugin, **settings)``: run it end to end on the embedded model, small, in ``tmp_path``; the results.

@@ -80,6 +80,7 @@ class Context:
         self.plugin = plugin
         self._task_cases: dict[str, TaskCase] = {}
         wanted, given = wanted_sources(plugin)
+        self._n_sources = len(wanted)
         self.registry: Registry = load_registry(given)
         places = [(s.record.kind, s.record.name, s.record.entry_point, s.record.file) for s in wanted]
         if given:
@@ -92,11 +93,21 @@ class Context:
             )
 
     @cached_property
-    def fresh(self) -> dict[str, Any]:
-        """Return what a fresh process says of this plugin (``fresh.report``)."""
+    def fresh_outcome(self) -> dict[str, Any] | str:
+        """Return what a fresh process says of this plugin (``fresh.report``), or why it says nothing."""
         from skillneurons.testing.fresh import report_of_fresh_process
 
-        return report_of_fresh_process(self.plugin)
+        try:
+            return report_of_fresh_process(self.plugin, self._n_sources)
+        except RuntimeError as error:
+            return str(error)
+
+    @property
+    def fresh(self) -> dict[str, Any]:
+        """Return what a fresh process says of this plugin; NotApplicable where it says nothing."""
+        if isinstance(self.fresh_outcome, str):
+            raise NotApplicable("a fresh process says nothing of it (see light)")
+        return self.fresh_outcome
 
     @cached_property
     def cases(self) -> dict[str, Any]:

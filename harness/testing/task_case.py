@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from skillneurons.errors import SkillNeuronsError
+from skillneurons.errors import DataError, SkillNeuronsError
+from skillneurons.plugin_calls import PluginCall, PluginCallError
 from skillneurons.testing.checks import NotApplicable, said
 from skillneurons.types import SPLITS, Example, Split, Task
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from skillneurons.testing.subjects import Context
 
 MOST = 120  # examples of a split that are looked at
+MANY = 5000  # of those, and more, that are compared between splits
 GRADED = 25  # answers of a split that are graded
 STRANGE = "zxqv ..."  # a text that answers nothing
+REMEDY = "with its default options a task works from what it generates, or from files it brings"
 Splits = Mapping[Split, tuple[Example, ...]]
 
 
@@ -47,12 +50,29 @@ class TaskCase:
     @cached_property
     def outcome(self) -> Splits | SkillNeuronsError:
         """Return the examples of every split, or why they cannot be had or have not the form of examples."""
-        from skillneurons.examples import load_split
-
         try:
-            return {split: load_split(self.task, split, limit=MOST, seed=0, options={}) for split in SPLITS}
+            return {split: self._checked(split, MOST) for split in SPLITS}
         except SkillNeuronsError as error:
             return error
+
+    def _checked(self, split: Split, limit: int) -> tuple[Example, ...]:
+        from skillneurons.examples import load_split
+
+        given: Any = []
+        try:
+            given = self.task.load(split, limit=limit, seed=0)
+            given = list(given) if isinstance(given, Iterator) else given
+        except SkillNeuronsError as error:  # what the plugin says of its data
+            raise DataError(f"{said(error)}; {REMEDY}") from error
+        except Exception as error:
+            raise PluginCallError(PluginCall("task", self.name, "load", f"{split} split"), error) from error
+        return load_split(replace(self.task, load=lambda *_, **__: given), split, limit=limit, seed=0, options={})
+
+    @cached_property
+    def many(self) -> Splits:
+        """Return up to MANY examples of every split; NotApplicable where they cannot be had."""
+        few = self.splits
+        return {split: self._checked(split, MANY) if len(few[split]) >= MOST else few[split] for split in SPLITS}
 
     @property
     def splits(self) -> Splits:
@@ -100,11 +120,6 @@ def grades(task: Task, example: Example, text: str) -> dict[str, float]:
 
     labels = {} if task.kind == "choice" else grade_text(task, example, text)
     return {**labels, "correct": is_correct(example, text, labels)}
-
-
-def loading_error(error: SkillNeuronsError) -> str:
-    """Return why examples could not be loaded, with what to do."""
-    return f"{said(error)}; with its default options a task works from what it generates, or from files it brings"
 
 
 def digest(parts: Sequence[str]) -> str:
