@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from skillneurons.ablation import compare, sets_of
 from skillneurons.across_file import SCHEMA_VERSION
+from skillneurons.across_state import tested_columns
 from skillneurons.causal import TABLE_K, spread
 from skillneurons.changes import Change
 from skillneurons.effects import first_failure
@@ -68,12 +69,7 @@ def sides_of(context: RunContext, units: Sequence[Unit]) -> tuple[list[Side], di
     for unit in units:
         found = [context.folder.read_cell(cell.key) for cell in unit.cells]
         cells = [cell for cell in found if cell is not None and cell.status == "ok"]
-        tested = {
-            column: cell.key
-            for cell in cells
-            for column, figures in ((cell.causal or {}).get("columns") or {}).items()
-            if any(dose.get("outcomes") for dose in figures.get("doses") or ())
-        }
+        tested = tested_columns(cells)
         foremost = [name for name in unit.data.task.primary if name in tested]
         ordered = {name: tested[name] for name in dict.fromkeys([*foremost, *sorted(tested)])}
         if unit.prompt_key is None:

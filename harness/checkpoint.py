@@ -63,12 +63,13 @@ class TuningCheckpoint:
         self.every = EVERY if every is None else every
         self._stop, self._clock = stop, clock
         self._written = clock()
+        self.resumed = False  # whether a tuning went on from here
 
     def load(self) -> TuningState | None:
         """Return the state that is saved for this prompt; None where there is none that can be read."""
-        if not self.path.is_file():
-            return None
-        return read_state(self.path, self.made_for)
+        found = read_state(self.path, self.made_for) if self.path.is_file() else None
+        self.resumed = found is not None
+        return found
 
     def offer(self, state: Callable[[], TuningState]) -> None:
         """Write the state if it is time; raise KeyboardInterrupt after that where the run is to stop."""
