@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_used_is_told_before_anything_is_planned(
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "cells").touch()
     names = ["run", "-t", "arithmetic", "-M", "confidence", "--limit", "16", "-o"]
-    for output, reason in (("file", "not a directory"), ("runs", "file exists")):
+    for output, reason in (("file/inner", "not a directory"), ("runs", "file exists")):
         told = f"skillneurons: error: cannot write {tmp_path / output / 'cells'}: {reason}; give another folder with -o DIR\n"
         for dry in (["--dry-run"], []):
             assert main([*names, str(tmp_path / output), *dry]) == 2
@@ -285,7 +285,7 @@ def test_what_concerns_several_tasks_is_estimated_where_it_alone_is_missing(tmp_
     assert found.to_run == 0 and list(found.parts) == [("pocket", ACROSS), ("pocket", LOADED)]
     assert found.parts["pocket", ACROSS][1].tokens > 1000
     assert (
-        found.remarks[-1] == "across tasks: what concerns several tasks of pocket is not measured yet; a run does that"
+        found.remarks[1] == "across tasks: what concerns several tasks of pocket is not measured yet; a run does that"
     )
     assert dry_run_text(found).splitlines()[-1] == "0 of 2 cells to run"
     for off in ("causal.across=false", "attribution.position=input_last"):
