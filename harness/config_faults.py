@@ -44,10 +44,9 @@ def place_of(key: str, places: Mapping[str, str]) -> str:
 def invalid_values(error: ValidationError, values: Mapping[str, Any], places: Mapping[str, str]) -> list[str]:
     """Return the lines for what pydantic found in the values of a config."""
     lines = []
-    for item in error.errors(include_url=False):
+    for found in error.errors(include_url=False):
+        item = {**found, "input": values["tasks"]} if found["loc"] == ("tasks",) and "tasks" in values else found
         location, either = [str(part) for part in item["loc"]], tuple(item["loc"][:2])
-        if item["loc"] == ("tasks",) and "tasks" in values:  # as it was written: a list is turned into a mapping
-            item = {**item, "input": values["tasks"]}
         if item["type"] == "contradiction":  # told by ``impossible``, whatever else is wrong
             continue
         if either in EITHER:
@@ -138,10 +137,9 @@ def _missing(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Yield (key, fault) of each file and folder that is named and is not there."""
     named = [(f"plugins.{index}", name, _no_plugin) for index, name in _list(values.get("plugins"))]
     named += [(f"models.{index}", name, model_fault) for index, name in _list(values.get("models"))]
-    text = _section(values, "causal").get("neutral_text")
-    named += [("causal.neutral_text", text, _no_text)] if isinstance(text, str) and text.strip() else []
-    output = values.get("output")
-    named += [("output", output, _no_output)] if isinstance(output, str) and output.strip() else []
+    text, output = _section(values, "causal").get("neutral_text"), values.get("output")
+    for key, given, look in (("causal.neutral_text", text, _no_text), ("output", output, _a_file)):
+        named += [(key, given, look)] if isinstance(given, str) and given.strip() else []
     for key, name, look in named:
         try:
             fault = look(name)
@@ -160,7 +158,7 @@ def _no_plugin(name: str) -> str:
     return ""
 
 
-def _no_output(name: str) -> str:
+def _a_file(name: str) -> str:
     return f"{name!r} is a file; name a folder" if Path(name).is_file() else ""
 
 
@@ -231,11 +229,7 @@ def _unknown_setting(location: Sequence[str]) -> str:
 
 def _where(location: Sequence[str], places: Mapping[str, str]) -> str:
     key = ".".join(location)
-    return f"{place_of(key, places)}: {_printable(key)}"
-
-
-def _printable(key: str) -> str:
-    return key if key.isprintable() and key.strip() else repr(key)
+    return f"{place_of(key, places)}: {key if key.isprintable() and key.strip() else repr(key)}"
 
 
 def _invalid(item: Mapping[str, Any], location: Sequence[str], places: Mapping[str, str]) -> str:
