@@ -153,7 +153,7 @@ def _prompts(context: RunContext, lm: LanguageModel, sides: Sequence[Side]) -> d
     found = {}
     for side in sides:
         label = f"{side.unit.model} {side.name} seed {side.unit.seed}"
-        found[side.name] = prompt_of_unit(context, side.unit, lm, label, fitting)
+        found[side.name], _ = prompt_of_unit(context, side.unit, lm, label, fitting)
     context.kept.clear()  # the inputs of a tuning
     return found
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from skillneurons.across_file import SCHEMA_VERSION, read_across
 from skillneurons.config import Config
-from skillneurons.results import Result, content_key
+from skillneurons.plan import Unit
+from skillneurons.results import Result, ResultsFolder, content_key
 
 if TYPE_CHECKING:
-    from skillneurons.plan import Unit
     from skillneurons.run_context import RunContext
 
 
@@ -21,6 +21,13 @@ def across_key(config: Config, seed: int, cells: Iterable[str]) -> str:
     causal = config.causal.model_dump(mode="json")
     payload = {"schema_version": SCHEMA_VERSION, "cells": sorted(cells), "causal": causal}
     return content_key("across", f"s{seed}", payload=payload)
+
+
+def missing_across(config: Config, folder: ResultsFolder, units: Sequence[Unit]) -> bool:
+    """Return whether what concerns several tasks of one model and seed is still to be measured; all cells are finished."""
+    sides, _ = sides_of(folder, units)
+    key = across_key(config, units[0].seed, (cell.key for side in sides for cell in side.cells))
+    return len(sides) > 1 and not is_measured(folder.across / f"{key}.json")
 
 
 def is_measured(path: Path) -> bool:
@@ -59,11 +66,11 @@ class Side:
         return next(iter(self.columns))
 
 
-def sides_of(context: RunContext, units: Sequence[Unit]) -> tuple[list[Side], dict[str, str]]:
+def sides_of(folder: ResultsFolder, units: Sequence[Unit]) -> tuple[list[Side], dict[str, str]]:
     """Return the tasks of one model and seed whose cells are finished and tested, and why the others are not there."""
     sides, absent = [], {}
     for unit in units:
-        found = [context.folder.read_cell(cell.key) for cell in unit.cells]
+        found = [folder.read_cell(cell.key) for cell in unit.cells]
         cells = [cell for cell in found if cell is not None and cell.status == "ok"]
         tested = {column: cell.key for cell in cells for column in cell.tested_columns}
         foremost = [name for name in unit.data.task.primary if name in tested]

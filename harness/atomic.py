@@ -38,6 +38,19 @@ def make_folder(path: Path) -> None:
             raise cannot_write(path, error) from error
 
 
+def check_folder(path: Path) -> None:
+    """Raise StorageError where ``make_folder`` would; nothing is written."""
+    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    try:
+        if not there.is_dir():
+            code = errno.EEXIST if there == path else errno.ENOTDIR
+            raise OSError(code, os.strerror(code))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees a part of it; raise StorageError where that fails."""
     write_together({path: data})

@@ -1,8 +1,9 @@
 """How fast this machine really is, from the cells that it has finished: measured seconds over estimated ones.
 
 A unit's cells of one run are begun together, so the largest ``seconds`` of their records is the time of the unit. Cells of
-another host or another kind of device, and of models or tasks that are not planned now (whose sizes are not at hand),
-say nothing.
+another host or another kind of device, of models or tasks that are not planned now (whose sizes are not at hand), of a tuning
+that went on from a checkpoint or was waited for, and of plugins or files that are gone say nothing. Where a record does not say
+whether the prompt was tuned, the first cells of a prompt tuned it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeGuard
 
 from skillneurons.config import AttributionSettings, CausalSettings, Config, ModelSettings, PromptSettings
+from skillneurons.errors import SkillNeuronsError
 from skillneurons.estimate import ModelAtHand, seconds_of, workload
 from skillneurons.forward_calls import LIKELY
 from skillneurons.machine_speed import Speed
@@ -25,6 +27,7 @@ from skillneurons.results import Result, ResultsFolder
 from skillneurons.token_lengths import Row
 from skillneurons.types import Split
 
+LONGEST = 1e9  # s
 SURE, UNSURE = 1.25, 3.0  # the least and the most that a calibrated time is said to be off
 
 
@@ -34,6 +37,7 @@ class _Group:
 
     cells: list[Result] = field(default_factory=list)
     seconds: float = 0.0
+    tuned: bool = False  # before it began
 
 
 def calibrated(
@@ -46,31 +50,41 @@ def calibrated(
     finished: Sequence[Result],
 ) -> Speed:
     """Return the speed corrected by finished cells of this machine, or as it is where there are none."""
+    records = [(cell, _record(folder.cells / f"{cell.key}.run.json")) for cell in finished]
+    begun: dict[str | None, str] = {}  # when the first cells of a prompt were begun
+    for cell, record in records:
+        begun[cell.prompt] = min(begun.get(cell.prompt, "~"), str(record.get("started") or "~"))
     groups: dict[tuple[str, str, int, str], _Group] = {}
-    for cell in finished:
-        record = _record(folder.cells / f"{cell.key}.run.json")
+    for cell, record in records:
         known = cell.model["name"] in models and cell.task["name"] in tasks
         if not known or record.get("host") != platform.node() or not _same_device(record, speed):
             continue
-        seconds, started = record.get("seconds"), record.get("started")
-        if not isinstance(seconds, int | float) or not isinstance(started, str) or seconds <= 0:
+        seconds, started, parts = record.get("seconds"), record.get("started"), record.get("seconds_of") or {}
+        if not _is_time(seconds) or not isinstance(started, str) or not isinstance(parts, Mapping):
+            continue
+        if "resumed_tuning" in parts or "waiting" in parts:
             continue
         group = groups.setdefault((cell.model["name"], cell.task["name"], cell.seed, started), _Group())
         group.cells.append(cell)
         group.seconds = max(group.seconds, float(seconds))
-    ratios, seen = [], set()
-    for (model, task, _, _), group in sorted(groups.items(), key=lambda item: item[0][3]):
+        group.tuned = parts["tuning"] == 0 if "tuning" in parts else started > begun[cell.prompt]
+    ratios, n = [], 0
+    seeds: dict[tuple[str, str], set[int]] = {}  # of one run, which share the pass without a prompt
+    for (model, task, seed, _), group in sorted(groups.items(), key=lambda item: item[0][3]):
         data, by_model = tasks[task]
-        first = (model, task) not in seen
-        seen.add((model, task))
-        guess = _estimated(group.cells, config, registry, models[model], data, by_model[model], speed, shared=first)
-        if guess is not None:
+        run = seeds.setdefault((model, task), set())
+        if seed in run:  # again: another run
+            run.clear()
+        shared = not run
+        run.add(seed)
+        guess = _estimated(group, config, registry, models[model], data, by_model[model], speed, shared=shared)
+        if guess:
             ratios.append(group.seconds / guess)
+            n += len(group.cells)
     if not ratios:
         return speed
     middle = median(ratios)
     off = max(max(ratios) / middle, middle / min(ratios))
-    n = sum(len(group.cells) for group in groups.values())
     what = "cell" if n == 1 else "cells"
     return speed.scaled(
         middle, min(max(SURE, off), UNSURE), f"{n} finished {what} of this folder, measured on this machine"
@@ -80,9 +94,14 @@ def calibrated(
 def _record(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):  # a cell without its record says nothing about time
+    except (OSError, ValueError, RecursionError):  # a cell without its record says nothing about time
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_time(seconds: Any) -> TypeGuard[float]:
+    """Return whether a record's seconds are a time: JSON as Python reads it has Infinity and NaN."""
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < LONGEST
 
 
 def _same_device(record: Mapping[str, Any], speed: Speed) -> bool:
@@ -90,7 +109,7 @@ def _same_device(record: Mapping[str, Any], speed: Speed) -> bool:
 
 
 def _estimated(
-    cells: Sequence[Result],
+    group: _Group,
     config: Config,
     registry: Registry,
     model: ModelAtHand,
@@ -100,13 +119,15 @@ def _estimated(
     *,
     shared: bool,
 ) -> float | None:
-    """Return the estimate for what these cells were, from the settings that they hold; None for those of another version."""
-    old = _config_of(config, cells[0])
-    if old is None:
+    """Return the estimate for what these cells were, from the settings that they hold.
+
+    None for those of another version, of a plugin or a file that is gone, and where they do not say how many examples they had.
+    """
+    cells = group.cells
+    old, n = _config_of(config, cells[0]), cells[0].n
+    if old is None or not all(own and n.get(split) for split, own in rows.items()):
         return None
-    mine = {split: list(own)[: cells[0].n.get(split, 0)] for split, own in rows.items()}
-    if any(len(mine[split]) < cells[0].n.get(split, 0) or not mine[split] for split in mine):
-        mine = {split: [own[i % len(own)] for i in range(cells[0].n.get(split, 0))] for split, own in rows.items()}
+    mine = {split: [own[i % len(own)] for i in range(n[split])] for split, own in rows.items()}
     planned = [
         PlannedCell(
             cell.key,
@@ -118,7 +139,10 @@ def _estimated(
         for cell in cells
         if cell.metric["name"] in registry.metrics
     ]
-    load = workload(old, registry, model, data, mine, planned, gpu=speed.gpu, shared=shared, tuned=False)
+    try:
+        load = workload(old, registry, model, data, mine, planned, gpu=speed.gpu, shared=shared, tuned=group.tuned)
+    except SkillNeuronsError:  # its statistic's plugin or its neutral text is gone: what it took says nothing now
+        return None
     columns = sum(len(one.columns) for one in planned)
     return seconds_of(load, model.shape, speed, columns, LIKELY) if columns else None
 

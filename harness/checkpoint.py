@@ -65,15 +65,15 @@ class TuningCheckpoint:
         self._stop, self._clock = stop, clock
         self.problem = ""  # why the file that is there was of no use
         self._written = clock()
+        self.resumed = False  # whether a tuning went on from here
 
     def load(self) -> TuningState | None:
         """Return the state that is saved for this prompt; None where there is none that can be read."""
-        if not self.path.is_file():
-            return None
-        state = read_state(self.path, self.made_for)
-        if state is None:
+        found = read_state(self.path, self.made_for) if self.path.is_file() else None
+        if found is None and self.path.is_file():
             self.problem = f"{self.path}: not a checkpoint of this tuning, or damaged; tuned from the start"
-        return state
+        self.resumed = found is not None
+        return found
 
     def offer(self, state: Callable[[], TuningState]) -> None:
         """Write the state if it is time; raise KeyboardInterrupt after that where the run is to stop."""

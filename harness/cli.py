@@ -81,7 +81,7 @@ def _dry_run(arguments: argparse.Namespace) -> int:
         given = "--json" if arguments.json else "--machine"
         raise UserError(f"{given} belongs to run --dry-run, which says what a run would take; add --dry-run")
     found = dry_run(*checked_config(arguments), arguments.machine)
-    print(json.dumps(dry_run_json(found), indent=2) if arguments.json else dry_run_text(found))
+    print(json.dumps(dry_run_json(found), indent=2, allow_nan=False) if arguments.json else dry_run_text(found))
     return 0
 
 

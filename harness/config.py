@@ -141,8 +141,9 @@ def load_config(
         places[key] = "command line"
     _place_names(values.get("tasks"), places)
     if tasks:
-        options = values.get("tasks") if isinstance(values.get("tasks"), dict) else {}
-        values["tasks"] = {name: options.get(name) or {} for name in tasks}  # type: ignore[union-attr]
+        named = values.get("tasks")
+        options: dict[Any, Any] = named if isinstance(named, dict) else {}
+        values["tasks"] = {name: {} if options.get(name) is None else options[name] for name in tasks}
         places |= {f"tasks.{name}": "command line" for name in tasks if f"tasks.{name}" not in places}
     apply_variables(values, [one for one in variables if one.of_a_task], places, faults)
     for text in overrides:

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from skillneurons.contradictions import contradictions
 from skillneurons.errors import PluginError, UnknownNameError
-from skillneurons.model_source import no_folder
+from skillneurons.model_source import model_fault
 from skillneurons.neutral import NEUTRAL
 from skillneurons.plugin_loading import sources
 from skillneurons.registry import Registry
@@ -44,7 +44,8 @@ def place_of(key: str, places: Mapping[str, str]) -> str:
 def invalid_values(error: ValidationError, values: Mapping[str, Any], places: Mapping[str, str]) -> list[str]:
     """Return the lines for what pydantic found in the values of a config."""
     lines = []
-    for item in error.errors(include_url=False):
+    for found in error.errors(include_url=False):
+        item = {**found, "input": values["tasks"]} if found["loc"] == ("tasks",) and "tasks" in values else found
         location, either = [str(part) for part in item["loc"]], tuple(item["loc"][:2])
         if item["type"] == "contradiction":  # told by ``impossible``, whatever else is wrong
             continue
@@ -90,6 +91,8 @@ def unknown_names(
         except UnknownNameError as error:
             faults.append((key, str(error)))
             continue
+        if key.startswith("tasks.") and found.family:
+            faults.append((key, f"it stands for many tasks; write one of them, {name}/NAME"))
         options = tasks.get(name) if key.startswith("tasks.") and isinstance(tasks, Mapping) else None
         if isinstance(options, Mapping):
             faults += _unknown_options(key, options, found.options, registry)
@@ -133,9 +136,10 @@ def _unknown_options(
 def _missing(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Yield (key, fault) of each file and folder that is named and is not there."""
     named = [(f"plugins.{index}", name, _no_plugin) for index, name in _list(values.get("plugins"))]
-    named += [(f"models.{index}", name, no_folder) for index, name in _list(values.get("models"))]
-    text = _section(values, "causal").get("neutral_text")
-    named += [("causal.neutral_text", text, _no_text)] if isinstance(text, str) and text.strip() else []
+    named += [(f"models.{index}", name, model_fault) for index, name in _list(values.get("models"))]
+    text, output = _section(values, "causal").get("neutral_text"), values.get("output")
+    for key, given, look in (("causal.neutral_text", text, _no_text), ("output", output, _a_file)):
+        named += [(key, given, look)] if isinstance(given, str) and given.strip() else []
     for key, name, look in named:
         try:
             fault = look(name)
@@ -152,6 +156,10 @@ def _no_plugin(name: str) -> str:
     except PluginError as error:
         return str(error)
     return ""
+
+
+def _a_file(name: str) -> str:
+    return f"{name!r} is a file; name a folder" if Path(name).is_file() else ""
 
 
 def _no_text(name: str) -> str:
@@ -221,11 +229,7 @@ def _unknown_setting(location: Sequence[str]) -> str:
 
 def _where(location: Sequence[str], places: Mapping[str, str]) -> str:
     key = ".".join(location)
-    return f"{place_of(key, places)}: {_printable(key)}"
-
-
-def _printable(key: str) -> str:
-    return key if key.isprintable() else repr(key)
+    return f"{place_of(key, places)}: {key if key.isprintable() and key.strip() else repr(key)}"
 
 
 def _invalid(item: Mapping[str, Any], location: Sequence[str], places: Mapping[str, str]) -> str:

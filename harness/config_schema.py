@@ -1,7 +1,7 @@
 """The JSON Schema (draft 2020-12) of a config, for editors: settings with their types, bounds, defaults and descriptions.
 
 A schema cannot say everything: what goes together, whether a file is there and which names a plugin brings is told by
-``skillneurons validate`` alone. Names that are known here are offered, others are allowed; the options of a known task are closed.
+``skillneurons validate`` alone, and what a task's options and its own files must hold by the task when its data is loaded. Names that are known here are offered, others are allowed; the options of a known task are closed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,22 @@ def config_schema(registry: Registry) -> dict[str, Any]:
     on_or_off = sections["ModelSettings"]["properties"]["chat_template"]  # which YAML 1.1 reads as true and false
     on_or_off |= {"enum": [*on_or_off["enum"], True, False]}
     del on_or_off["type"]
-    return {"$schema": DRAFT, **schema, "$defs": sections}
+    found: dict[str, Any] = _ended({"$schema": DRAFT, **schema, "$defs": sections})
+    return found
+
+
+def _ended(schema: Any) -> Any:
+    """Return a schema whose patterns end at the end of the text for every reader: to some ``$`` is before a last newline too."""
+    if isinstance(schema, list):
+        return [_ended(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: f"{value[:-1]}(?!\\n)$"
+        if key == "pattern" and isinstance(value, str) and value.endswith("$")
+        else _ended(value)
+        for key, value in schema.items()
+    }
 
 
 def _offered(names: Mapping[str, Any] | tuple[str, ...]) -> dict[str, Any]:
@@ -56,7 +71,8 @@ def _tasks(registry: Registry, description: str) -> dict[str, Any]:
         }
         for name, task in known.items()
     }
-    listed = {"type": "array", "items": _offered(known), "minItems": 1, "uniqueItems": True}
+    alone = tuple(name for name, task in known.items() if not task.family)
+    listed = {"type": "array", "items": _offered(alone), "minItems": 1, "uniqueItems": True}
     mapped = {
         "type": "object",
         "properties": options,

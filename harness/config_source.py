@@ -1,8 +1,8 @@
 """YAML with the line of every key, so that a fault can be shown where it stands.
 
 ``read_yaml`` returns plain values, a map from dotted key path to line, and a fault for every key that stands twice in one
-mapping. Only plain YAML is read (the safe loader): a tag never builds an object. A number may be written ``1e-3``, as in
-YAML 1.2; YAML 1.1 took it for a text.
+mapping. Only plain YAML is read (the safe loader): a tag never builds an object. Numbers are those of YAML 1.2: ``1e-3`` is
+one (a text in YAML 1.1), ``1:30`` is a text (90 in YAML 1.1), and ``010``, which is 8 in one and 10 in the other, is a fault.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ import yaml
 from skillneurons.errors import ConfigError
 from skillneurons.yaml_text import shown
 
-FLOAT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+FLOAT = re.compile(
+    r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+LEADING = re.compile(r"[-+]?0[0-9_]+")
+INT = re.compile(rf"^(?:[-+]?0b[01_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|{LEADING.pattern})$")
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 MOST_ENTRIES = 10_000  # a config has a hundred; aliases of aliases make billions
 
 WORDS = {  # what PyYAML says, and what a person can do about it
@@ -35,9 +41,15 @@ WORDS = {  # what PyYAML says, and what a person can do about it
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with YAML 1.2's floats; a scalar that is not what it looks like is an error with a place."""
+    """The safe loader, with YAML 1.2's numbers; a scalar that is not what it looks like is an error with a place."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag == NUMBERS[0] and isinstance(node, yaml.ScalarNode) and LEADING.fullmatch(node.value):
+            raise _Broken(
+                f"{node.value} is octal to some readers of YAML and decimal to others; take the 0 in front away, or quote it if it "
+                "is text",
+                node.start_mark,
+            )
         try:
             return super().construct_object(node, deep)
         except yaml.YAMLError:
@@ -53,7 +65,12 @@ class _Broken(yaml.MarkedYAMLError):
         super().__init__(problem=problem, problem_mark=mark)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789"))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag not in NUMBERS]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(NUMBERS[0], INT, list("-+0123456789"))
+_Loader.add_implicit_resolver(NUMBERS[1], FLOAT, list("-+.0123456789"))
 
 
 def read_value(text: str) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skillneurons.across_state import missing_across
 from skillneurons.calibration import calibrated
 from skillneurons.cell_state import CellState, cell_state, finished_cells
 from skillneurons.config import Config
@@ -56,6 +57,7 @@ class DryRun:
 def dry_run(config: Config, registry: Registry, machine: str | None = None) -> DryRun:
     """Return what a run of this config would do, on this machine or on one of ``machine_speed.STATED``."""
     folder = ResultsFolder(Path(config.output))
+    folder.check()
     units = plan(config, registry, folder)
     finished = finished_cells(folder)
     cells = [(unit, cell, cell_state(config, folder, finished, unit, cell)) for unit in units for cell in unit.cells]
@@ -76,7 +78,9 @@ def _estimates(
     machine: str | None,
 ) -> tuple[dict[tuple[str, str], tuple[int, Estimate]], list[str]]:
     """Return the estimates by model and task, and what they rest on."""
-    pending = [unit for unit in units if unit.pending and unit.data.error is None]
+    usable = [unit for unit in units if unit.data.error is None]
+    together = _together(config, folder, usable)
+    pending = [unit for unit in usable if unit.pending or any(unit in own for own in together)]
     models: dict[str, ModelAtHand] = {}
     remarks: list[str] = []
     for unit in {unit.model: unit for unit in pending}.values():
@@ -87,7 +91,7 @@ def _estimates(
     pending = [unit for unit in pending if unit.model in models]
     if not pending:
         return {}, remarks
-    data = {unit.data.task.name: unit.data for unit in units if unit.data.error is None}
+    data = {unit.data.task.name: unit.data for unit in usable}
     tasks = {
         name: (one, {model: rows_by_split(config, at_hand, one) for model, at_hand in models.items()})
         for name, one in data.items()
@@ -99,15 +103,33 @@ def _estimates(
     remarks.append(f"time: {speed.told}")
     for name, model in models.items():
         own = [unit for unit in pending if unit.model == name]
-        _add_model(parts, config, registry, folder, model, speed, own, tasks)
+        across = [one for one in together if one[0].model == name]
+        _add_model(parts, config, registry, folder, model, speed, own, across, tasks)
+        if across and not any(unit.pending for unit in own):
+            remarks.append(f"{ACROSS}: what concerns several tasks of {name} is not measured yet; a run does that")
         remarks.append(f"tokens of {name}: counted by {model.counted}")
         need = max((one.memory.device for (m, _), (_, one) in parts.items() if m == name), default=0.0)
         if speed.device_bytes is not None and need > speed.device_bytes:
             remarks.append(
-                f"{name} needs {size_text(need)} on a device of {size_text(speed.device_bytes)}: a narrower model.dtype, "
+                f"{name} needs about {size_text(need)} on a device of {size_text(speed.device_bytes)}: a narrower model.dtype, "
                 "model.quantization, a smaller cache.device_gb, or model.device_map over several"
             )
     return parts, remarks
+
+
+def _together(config: Config, folder: ResultsFolder, units: Sequence[Unit]) -> list[list[Unit]]:
+    """Return the units of each model and seed whose tasks a run would test against each other."""
+    if not (config.causal.enabled and config.causal.across):
+        return []
+    found: dict[tuple[str, int], list[Unit]] = {}
+    for unit in units:
+        if unit.prompt_key is not None:
+            found.setdefault((unit.model, unit.seed), []).append(unit)
+    return [
+        own
+        for own in found.values()
+        if len(own) > 1 and (any(unit.pending for unit in own) or missing_across(config, folder, own))
+    ]
 
 
 def _add_model(
@@ -118,34 +140,30 @@ def _add_model(
     model: ModelAtHand,
     speed: Speed,
     units: Sequence[Unit],
+    together: Sequence[Sequence[Unit]],
     tasks: Mapping[str, tuple[TaskData, Mapping[str, Mapping[Split, Sequence[Row]]]]],
 ) -> None:
     """Add the estimates of one model's units, of what concerns several tasks, and of loading it."""
-    loads: dict[int, list[Workload]] = {}
-    n_tasks = len({unit.data.task.name for unit in units}) if config.causal.enabled and config.causal.across else 0
+
+    def load_of(unit: Unit, cells: Sequence[PlannedCell], *, shared: bool, tuned: bool) -> Workload:
+        rows = tasks[unit.data.task.name][1][model.name]
+        return workload(config, registry, model, unit.data, rows, cells, gpu=speed.gpu, shared=shared, tuned=tuned)
+
+    n_tasks = max((len(own) for own in together), default=0)
     for unit in units:
+        if not unit.pending:
+            continue
         task = unit.data.task.name
         n, sofar = parts.get((model.name, task), (0, None))
-        load = workload(
-            config,
-            registry,
-            model,
-            unit.data,
-            tasks[task][1][model.name],
-            unit.pending,
-            gpu=speed.gpu,
-            shared=sofar is None,
-            tuned=(folder.prompts / str(unit.prompt_key)).exists(),
-        )
+        tuned = (folder.prompts / str(unit.prompt_key)).exists()
+        load = load_of(unit, unit.pending, shared=sofar is None, tuned=tuned)
         columns = sum(len(cell.columns) for cell in unit.pending)
         mine = estimate_of(load, model, speed, columns, n_tasks)
         parts[model.name, task] = n + len(unit.pending), mine if sofar is None else Estimate.total([sofar, mine])
-        loads.setdefault(unit.seed, []).append(load)
-    if n_tasks > 1:
+    if together:
         memory = MemoryNeed(0, 0, 0, 0)
-        across = [across_estimate(own, model, speed, memory) for own in loads.values() if len(own) > 1]
-        if across:
-            parts[model.name, ACROSS] = 0, Estimate.total(across)
+        loads = [[load_of(unit, unit.cells, shared=False, tuned=True) for unit in own] for own in together]
+        parts[model.name, ACROSS] = 0, Estimate.total([across_estimate(own, model, speed, memory) for own in loads])
     parts[model.name, LOADED] = 0, loading(config, model, speed)
 
 
@@ -175,7 +193,9 @@ def _table(found: DryRun, whole: Estimate) -> list[str]:
     head = ["model", "task", "cells", "time", *(["device memory"] if gpu else []), "memory", "disk"]
     entries = [(model, task, n, one) for (model, task), (n, one) in found.parts.items()]
     rows = [head]
-    for model, task, n, one in [*entries, ("all", "", found.to_run, whole)]:
+    estimated = sum(n for _, _, n, _ in entries)
+    total = found.to_run if estimated == found.to_run else f"{estimated} of {found.to_run}"
+    for model, task, n, one in [*entries, ("all", "", total, whole)]:
         memory = one.memory
         sizes = [*([memory.device] if gpu else []), memory.host, memory.disk]
         rows.append(
@@ -184,11 +204,11 @@ def _table(found: DryRun, whole: Estimate) -> list[str]:
                 task,
                 str(n or ""),
                 time_text(one.low, one.high),
-                *(size_text(size) if size else "" for size in sizes),
+                *(f"about {size_text(size)}" if size else "" for size in sizes),
             ]
         )
     spool = whole.memory.spool
-    return [*_aligned(rows), *([f"and {size_text(spool)} for temporary files"] if spool else [])]
+    return [*_aligned(rows), *([f"and about {size_text(spool)} for temporary files"] if spool else [])]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -206,7 +226,7 @@ def time_text(low: float, high: float) -> str:
 
 
 def _two_digits(value: float) -> str:
-    if value < 10:
+    if value < 9.5:
         return f"{value:.1g}" if value >= 1 else f"{value:.1f}".replace("0.0", "0")
     return f"{float(f'{value:.2g}'):.0f}"
 

@@ -124,7 +124,8 @@ def run_record(
 ) -> dict[str, Any]:
     """Return what varies between runs of the same cell: time, machine, versions, batch size, and how it was asked for.
 
-    ``batch_size`` says how many examples ran at once in the end, ``seconds_of`` what the pass of the whole unit took, and the null and intervals of all its columns.
+    ``batch_size`` says how many examples ran at once in the end, ``seconds_of`` what the unit's tuning took (0
+    where its prompt was saved), its pass, and the null and intervals of all its columns.
     """
     record: dict[str, Any] = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),

@@ -111,21 +111,25 @@ def read_shape(folder: Path, name: str) -> ModelShape:
 def shape_of(config: Mapping[str, Any], name: str) -> ModelShape:
     """Return the shape that a configuration says; raise ModelError for the first size that is missing."""
     config = config.get("text_config") or config
+    if not isinstance(config, Mapping):
+        raise ModelError(f"model {name!r}: text_config of its config.json must be a mapping, got {config!r}")
     found = {size: _first(config, names, name) for size, names in _NAMES.items()}
     d, layers, heads = found["d_model"], found["n_layers"], found["n_heads"]
     family = str(config.get("model_type", ""))
-    groups = 1 if config.get("multi_query") else config.get("num_key_value_heads") or config.get("num_kv_heads")
-    groups = int(groups or heads)
-    head_size = int(config.get("head_dim") or d // heads)
-    widths = (config.get(one) for one in ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner"))
-    dense = int(next((width for width in widths if width), 4 * d))
-    experts = int(config.get("num_experts") or config.get("num_local_experts") or 0)
-    one = int(config.get("moe_intermediate_size") or dense)
-    shared = int(config.get("shared_expert_intermediate_size") or 0) if experts else 0
+
+    def size(*names: str) -> int | None:
+        return next((found for one in names if (found := _size(config, one, name)) is not None), None)
+
+    groups = 1 if config.get("multi_query") else size("num_key_value_heads", "num_kv_heads") or heads
+    head_size = size("head_dim") or d // heads
+    dense = size("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner") or 4 * d
+    experts = size("num_experts", "num_local_experts") or 0
+    one = size("moe_intermediate_size") or dense
+    shared = (size("shared_expert_intermediate_size") or 0) if experts else 0
     d_ff = experts * one + shared if experts else dense
-    run = int(config.get("num_experts_per_tok") or 2) * one + shared if experts else dense
+    run = (size("num_experts_per_tok") or 2) * one + shared if experts else dense
     gated = family not in UNGATED
-    context = int(config.get("max_position_embeddings") or config.get("n_positions") or 1 << 30)
+    context = size("max_position_embeddings", "n_positions") or 1 << 30
     small = d + layers * 2 * d + layers * experts * d + (layers * d if shared else 0)
     if family in QKV_BIAS:
         small += layers * head_size * (heads + 2 * groups)
@@ -133,7 +137,7 @@ def shape_of(config: Mapping[str, Any], name: str) -> ModelShape:
         small += layers * (head_size * (heads + 2 * groups) + 2 * d + d_ff + 2 * d) + d
     if family in LEARNED_POSITIONS:
         small += context * d
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    window = size("sliding_window") if config.get("use_sliding_window", True) else None
     return ModelShape(
         **found,
         n_kv_heads=groups,
@@ -144,13 +148,21 @@ def shape_of(config: Mapping[str, Any], name: str) -> ModelShape:
         tied=bool(config.get("tie_word_embeddings", family in TIED)),
         small=small,
         context_length=context,
-        window=int(window) if window else None,
+        window=window,
     )
 
 
 def _first(config: Mapping[str, Any], names: tuple[str, ...], model: str) -> int:
     for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and value > 0:
+        value = _size(config, name, model)
+        if value is not None:
             return value
     raise ModelError(f"model {model!r}: its config.json says no {names[0]}, so its size is not known")
+
+
+def _size(config: Mapping[str, Any], name: str, model: str) -> int | None:
+    """Return a size that a configuration says, None where it says none (nothing, null, 0)."""
+    value = config.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | None) or (value or 0) < 0:
+        raise ModelError(f"model {model!r}: {name} of its config.json must be a whole number, got {value!r}")
+    return value or None

@@ -32,6 +32,18 @@ def no_folder(name: str) -> str:
     return ""
 
 
+def model_fault(name: str) -> str:
+    """Return what is wrong with a model's name, or with the folder of that name, or nothing."""
+    folder = Path(name)
+    if name in EMBEDDED or not folder.is_dir():
+        return no_folder(name)
+    try:
+        _check_folder(name, folder)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
 def resolve_model(name: str, revision: str | None = None) -> tuple[str, str]:
     """Return (where to load from, resolved revision) of a model name, without loading torch weights.
 

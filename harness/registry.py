@@ -64,6 +64,8 @@ class Registry:
         found = self.tasks[whole]
         task: Task = found.value
         if part not in task.subtasks:
+            if task.family and not task.subtasks:  # it has more parts than it can list
+                raise UnknownNameError(f"no part of task {whole!r} can have the name {part!r}")
             raise unknown_name(f"part of task {whole!r}", part, task.subtasks)
         fixed = task.subtasks[part]
         options = {option: default for option, default in task.options.items() if option not in fixed}

@@ -21,7 +21,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from skillneurons.atomic import make_folder, write_atomic
+from skillneurons.atomic import check_folder, make_folder, write_atomic
 from skillneurons.cell_form import SCHEMA_VERSION, check_form
 from skillneurons.errors import ResultsError
 from skillneurons.html_table import number_text, table_html
@@ -273,6 +273,11 @@ class ResultsFolder:
         """Create the folders; raise ResultsError where nothing can be written."""
         for folder in (self.cells, self.prompts, self.passes):
             make_folder(folder)
+
+    def check(self) -> None:
+        """Raise ResultsError where ``prepare`` would; nothing is written."""
+        for folder in (self.cells, self.prompts, self.passes):
+            check_folder(folder)
 
     def read_cell(self, key: str) -> Result | None:
         """Return the finished cell of this key, None where it is absent or damaged: then compute it."""

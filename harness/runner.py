@@ -192,7 +192,7 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
                 f"({', '.join(open_cells)}); the next run tries again"
             )
             continue
-        sides, absent = sides_of(context, own)
+        sides, absent = sides_of(context.folder, own)
         if len(sides) < 2:
             told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
             context.notes.append(f"across tasks, seed {seed}: not measured, it needs two tasks ({told})")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from skillneurons.errors import ModelError
 from skillneurons.types import Example, Task
 
 CHARACTERS = 4  # of a token, where there is no tokenizer
@@ -31,13 +32,21 @@ class Row:
 
 
 def counter_of(folder: Path | None) -> tuple[Count, str]:
-    """Return how texts are counted, and that in words: by the folder's ``tokenizer.json``, else by characters."""
+    """Return how texts are counted, and that in words: by the folder's ``tokenizer.json``, else by characters.
+
+    Raise ModelError for a file that is none.
+    """
     file = folder / "tokenizer.json" if folder is not None else None
     if file is None or not file.is_file():
         return lambda texts: [max(1, math.ceil(len(text) / CHARACTERS)) for text in texts], "four characters a token"
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelError(
+            f"{file}: no tokenizer ({' '.join(str(error).split())}); save the model's tokenizer again"
+        ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
 

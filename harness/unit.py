@@ -40,7 +40,7 @@ MEASURED: tuple[Split, ...] = ("discovery", "heldout")
 class UnitResult:
     """What a unit found: accuracies, the scores with what stands beside them, and the metrics that failed.
 
-    ``seconds`` says what the passes and the inference on their rows took, ``batches`` how many examples ran at once.
+    ``seconds`` says what tuning, the passes and the inference on their rows took, ``batches`` how many examples ran at once.
     """
 
     accuracy: Mapping[str, float | None]
@@ -91,7 +91,7 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     factory = context.registry.attribution(settings.statistic)
     work = _Work(context, unit, lm, applied, factory, label, MicroBatches(settings.at_once, settings.at_most))
     tuning = MicroBatches(context.config.prompt.batch_size)
-    prompt = prompt_of_unit(context, unit, lm, label, tuning) if unit.prompt_key else None
+    prompt, tuned_in = prompt_of_unit(context, unit, lm, label, tuning) if unit.prompt_key else (None, {})
     began = time.perf_counter()
     bare = _bare(work) if prompt is not None else None
     tuned, partial, means = _tuned_pass(work, prompt, bare.inputs if bare else None)
@@ -125,7 +125,7 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
         top_k=settings.top_k,
         scores=scores_of(unit.data.task, tuned),
         truncated={split: sum(row.truncated for row in one.encoded) for split, one in tuned.items()},
-        seconds={"passes": round(passed - began, 3), "inference": round(inferred - passed, 3)},
+        seconds={**tuned_in, "passes": round(passed - began, 3), "inference": round(inferred - passed, 3)},
         batches=_batches(context, label, work.fitting, tuning),
         bed=_beds(work, prompt, tuned),
         cards=lambda columns, n: make_cards(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from skillneurons.atomic import whole_folder
@@ -17,8 +18,15 @@ from skillneurons.run_context import RunContext
 from skillneurons.tuning import TuningInputs, TuningSettings, run_inputs, tune_prompt
 
 
-def prompt_of_unit(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches) -> SoftPrompt:
-    """Return the saved prompt of this unit, or tune it and save it whole; one runner tunes it, others wait for it."""
+def prompt_of_unit(
+    context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches
+) -> tuple[SoftPrompt, dict[str, float]]:
+    """Return the saved prompt of this unit, or tune it and save it whole; one runner tunes it, others wait for it.
+
+    With it come the seconds of that: ``tuning`` is 0 where it was saved, ``resumed_tuning`` what was left of a tuning that was
+    broken off, ``waiting`` how long another runner tuned it.
+    """
+    began, took = time.perf_counter(), ""
     key = str(unit.prompt_key)
     place = context.folder.prompts / key
     prompt = _saved_prompt(context, place)
@@ -26,12 +34,15 @@ def prompt_of_unit(context: RunContext, unit: Unit, lm: LanguageModel, label: st
         what = f"the prompt of {label}"
         with context.locks.held(f"prompt-{key}", waiting=lambda who: context.say_waiting(what, who)):
             prompt = _saved_prompt(context, place)
-            if prompt is None:
-                prompt = _tuned(context, unit, lm, label, fitting)
+            if prompt is not None:
+                took = "waiting"
+            else:
+                prompt, resumed = _tuned(context, unit, lm, label, fitting)
+                took = "resumed_tuning" if resumed else "tuning"
                 with context.interruption.deferred(), whole_folder(place) as draft:
                     prompt.save_pretrained(draft, lm)
     _checkpoint_of(context, key).remove()
-    return prompt
+    return prompt, {took: round(time.perf_counter() - began, 3)} if took else {"tuning": 0.0}
 
 
 def _checkpoint_of(context: RunContext, key: str) -> TuningCheckpoint:
@@ -49,10 +60,11 @@ def _saved_prompt(context: RunContext, place: Path) -> SoftPrompt | None:
         return None
 
 
-def _tuned(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches) -> SoftPrompt:
-    """Tune the prompt of this unit, from its checkpoint where a run was broken off."""
-    settings = context.config.prompt
-    checkpoint = _checkpoint_of(context, str(unit.prompt_key))
+def _tuned(
+    context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitting: MicroBatches
+) -> tuple[SoftPrompt, bool]:
+    """Tune the prompt of this unit, from its checkpoint where a run was broken off: then it says so."""
+    settings, checkpoint = context.config.prompt, _checkpoint_of(context, str(unit.prompt_key))
     inputs = _tuning_inputs(context, unit, lm, label, fitting) if settings.placement == "append" else None
     shown = 0
     with context.display.work(f"{label}: prompt tuning", settings.steps) as step, context.interruption.deferred():
@@ -84,7 +96,7 @@ def _tuned(context: RunContext, unit: Unit, lm: LanguageModel, label: str, fitti
     if not prompt.embeddings.isfinite().all():
         checkpoint.remove()
         raise CellError(f"prompt tuning diverged on {unit.data.task.name!r}; lower prompt.lr (now {settings.lr})")
-    return prompt
+    return prompt, checkpoint.resumed
 
 
 def half_budget(context: RunContext) -> CacheBudget:

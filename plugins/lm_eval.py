@@ -25,6 +25,7 @@ from skillneurons.plugins import lm_eval_build as building
 from skillneurons.plugins.lm_eval_examples import Documents, documents, mean_chance
 from skillneurons.plugins.lm_eval_files import task_file
 from skillneurons.plugins.lm_eval_grading import choice_scores, filter_named, judged, text_scores
+from skillneurons.plugins.lm_eval_keys import whole
 
 OPTIONS: Mapping[str, Any] = {
     "path": None,
@@ -42,7 +43,7 @@ def _text(value: Any) -> bool:
 
 
 def _whole(value: Any, least: int) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least)
+    return value is None or whole(value, least)
 
 
 RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
@@ -86,8 +87,9 @@ def set_up(task: str, options: Mapping[str, Any]) -> tuple[Documents, str]:
     built = building.build(task, file, config, given["revision"])
     pipeline = filter_named(task, built, given["filter"])
     shots = built.config.num_fewshot or 0 if given["num_fewshot"] is None else given["num_fewshot"]
+    where = f"lm-eval/{task}, {file}"
     found = documents(
-        task, built, shots, given["leave_out"], right=lambda doc, text: judged(built, doc, text, pipeline)
+        task, where, built, shots, given["leave_out"], right=lambda doc, text: judged(built, where, doc, text, pipeline)
     )
     return found, pipeline
 
@@ -113,10 +115,10 @@ def fit(*, task: str = "", max_new_tokens: int | None = None, **options: Any) ->
         "source": f"lm-evaluation-harness {lm_eval.__version__}, task {task}; data: {data}",
     }
     if found.is_choice:
-        return {**fields, "kind": "choice", "chance": mean_chance(found.task), "score": choice_scores}
+        return {**fields, "kind": "choice", "chance": mean_chance(found.task, found.where), "score": choice_scores}
 
     def grade(example: sn.Example, text: str) -> dict[str, float]:
-        return {"correct": judged(found.task, found.by_id[example.id], text, pipeline)}
+        return {"correct": judged(found.task, found.where, found.by_id[example.id], text, pipeline)}
 
     return {
         **fields,
@@ -125,7 +127,7 @@ def fit(*, task: str = "", max_new_tokens: int | None = None, **options: Any) ->
         "max_new_tokens": max_new_tokens or building.longest_text(config),
         "grade": grade,
         "label_columns": ("correct",),
-        "score": text_scores(found.task, found.by_id),
+        "score": text_scores(found.task, found.where, found.by_id),
     }
 
 

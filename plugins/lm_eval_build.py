@@ -1,7 +1,7 @@
 """Build a task of lm-evaluation-harness from its file: quiet, templates in a sandbox, nothing fetched that is code.
 
-Its templates (jinja2) are rendered in ``SandboxedEnvironment``, so a template of a file reaches no attribute that leads out
-of the document. Of its metrics only those that the accuracy here rests on are built: others may be fetched as code.
+Its templates (jinja2) are rendered in ``ImmutableSandboxedEnvironment``, so a template of a file reaches no attribute that
+leads out of the document, and changes nothing in it. Of its metrics only those that the accuracy here rests on are built: others may be fetched as code.
 What no task here can be (a likelihood of whole texts, images, generated code that is run) is refused with its reason.
 """
 
@@ -18,12 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import skillneurons as sn
+from skillneurons.plugins.lm_eval_keys import LENGTHS, check_functions, check_keys
 
 RIGHT = ("exact_match", "acc")  # the metrics that say of a text whether it is right
 OF_CHOICES = ("acc", "acc_norm", "acc_bytes")
 UNHASHED = ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "task_alias", "tag", "group", "task_list")
-LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 DEFAULT_LENGTH = 256  # that harness's own
+
+
+class Unusable(Exception):
+    """Why a document cannot be an example."""
 
 
 @contextmanager
@@ -46,13 +50,31 @@ def harness() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
+@contextmanager
+def telling(where: str, what: str, keys: str) -> Iterator[None]:
+    """Let the harness work on a document; what goes wrong becomes a DataError that names the file and its keys."""
+    try:
+        with harness():
+            yield
+    except (sn.UserError, Unusable):
+        raise
+    except Exception as error:
+        raise sn.DataError(f"{where}: {what} ({reason(error)}); check {keys}") from error
+
+
+def reason(error: Exception) -> str:
+    """Return an error's type and text in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 @lru_cache(maxsize=1)
 def _sandbox(plain: Any) -> Any:
     """Return the harness's environment as a sandbox in which a template is compiled once."""
     from jinja2 import BaseLoader, StrictUndefined
-    from jinja2.sandbox import SandboxedEnvironment
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    sandbox: Any = SandboxedEnvironment(
+    sandbox: Any = ImmutableSandboxedEnvironment(
         loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=plain.keep_trailing_newline
     )
     sandbox.filters.update(plain.filters)
@@ -62,6 +84,7 @@ def _sandbox(plain: Any) -> Any:
 
 def build(name: str, file: Path, config: Mapping[str, Any], revision: str | None) -> Any:
     """Return the harness's own task object, its data loaded; ``config`` is the file as ``task_file`` gives it."""
+    check_keys(name, file, config)
     _refuse(name, config)
     with harness():
         from lm_eval.api.task import ConfigurableTask
@@ -69,6 +92,7 @@ def build(name: str, file: Path, config: Mapping[str, Any], revision: str | None
 
         try:
             built = load_yaml(file, resolve_func=True)
+            check_functions(name, file, built)
             for key in ("tag", "group", "task_list"):
                 built.pop(key, None)
             if revision is not None:
@@ -79,7 +103,7 @@ def build(name: str, file: Path, config: Mapping[str, Any], revision: str | None
             raise
         except Exception as error:
             raise sn.DataError(
-                f"lm-eval/{name}: cannot be built from {file} ({type(error).__name__}: {' '.join(str(error).split())}); "
+                f"lm-eval/{name}: cannot be built from {file} ({reason(error)}); "
                 f"check its keys, its data (dataset_path: {config.get('dataset_path')}) and the network"
             ) from error
 
@@ -122,11 +146,14 @@ def _metrics(name: str, config: Mapping[str, Any]) -> list[Any]:
         return [{"metric": one, "aggregation": "mean", "higher_is_better": True} for one in OF_CHOICES]
     listed = config.get("metric_list") or [{"metric": "exact_match"}]
     named = {getattr(one["metric"], "__name__", one["metric"]): one for one in listed}
-    found = next((named[one] for one in RIGHT if one in named), None)
-    if found is None or found.get("hf_evaluate"):
+    known = [one for one in RIGHT if one in named]
+    if not config.get("process_results"):  # of texts the harness's own acc knows nothing
+        known = [one for one in known if one == "exact_match" or callable(named[one]["metric"])]
+    found = named[known[0]] if known else {}
+    if not found or found.get("hf_evaluate"):
         raise sn.UserError(
             f"lm-eval/{name} cannot be run: its metrics ({', '.join(map(str, named))}) do not say whether a text is right; "
-            f"one of {' or '.join(RIGHT)} is needed, not fetched (hf_evaluate)"
+            "exact_match is needed, or acc where process_results gives it, not fetched (hf_evaluate)"
         )
     return [{**found, "aggregation": "mean", "higher_is_better": True}]
 

@@ -24,15 +24,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import skillneurons as sn
-from skillneurons.plugins.lm_eval_build import harness
+from skillneurons.plugins.lm_eval_build import Unusable, telling
 
+SHOWN = ("a document cannot be shown", "its templates, process_docs and num_fewshot")
 MOST = 20_000  # training documents that are looked at
 TRAINING: Mapping[sn.Split, float] = {"train": 0.8, "validation": 0.2}
 EVALUATED: Mapping[sn.Split, float] = {"discovery": 0.6, "heldout": 0.4}
-
-
-class Unusable(Exception):
-    """Why a document cannot be an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,7 @@ class Documents:
     """The documents of a built task, and their examples; ``right(doc, text)`` is the task's own grading of a text."""
 
     name: str
+    where: str
     task: Any
     num_fewshot: int
     leave_out: bool
@@ -70,7 +68,7 @@ class Documents:
             key=lambda row: (sn.stable_hash(row.id, str(seed)), row.id),
         )
         examples: list[sn.Example] = []
-        with harness():
+        with telling(self.where, *SHOWN):
             for row in mine:
                 if len(examples) == limit:
                     break
@@ -133,10 +131,15 @@ class Documents:
 
 
 def documents(
-    name: str, task: Any, num_fewshot: int, leave_out: bool, right: Callable[[Mapping[str, Any], str], float]
+    name: str,
+    where: str,
+    task: Any,
+    num_fewshot: int,
+    leave_out: bool,
+    right: Callable[[Mapping[str, Any], str], float],
 ) -> Documents:
     """Return the documents of a built task, divided into splits; ``Documents.load`` makes examples of them."""
-    with harness():
+    with telling(where, *SHOWN):
         evaluated = [(doc, *_hashes(task, doc)) for doc in task.eval_docs]
         evaluated_groups = {group for _, _, group in evaluated}
         found = _some(task.training_docs()) if task.has_training_docs() else []
@@ -153,12 +156,12 @@ def documents(
     splits = {row.group: row.split for row in rows}
     shots = tuple((group, doc) for group, doc in pool if splits.get(group, "train") == "train")
     by_id = {row.id: row.doc for row in rows}
-    return Documents(name, task, num_fewshot, leave_out, right, tuple(rows), shots, by_id)
+    return Documents(name, where, task, num_fewshot, leave_out, right, tuple(rows), shots, by_id)
 
 
-def mean_chance(task: Any) -> float | None:
+def mean_chance(task: Any, where: str) -> float | None:
     """Return the accuracy of a guess among the choices, over the evaluated documents; None where none has choices."""
-    with harness():
+    with telling(where, *SHOWN):
         counts = [len(choices) for doc in task.eval_docs if (choices := task.doc_to_choice(doc))]
     return sum(1 / count for count in counts) / len(counts) if counts else None
 

@@ -105,21 +105,26 @@ def _read(file: Path, installed: Path | None) -> dict[str, Any]:
                     "it as you trust a plugin"
                 )
         config: dict[str, Any] = load_yaml(file, resolve_func=False)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+    except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise sn.DataError(f"{file}: no task file of lm-evaluation-harness ({' '.join(str(error).split())})") from error
     return config
 
 
 def _code_in(file: Path, installed: Path, seen: set[Path]) -> Iterator[tuple[Path, int, str]]:
-    """Yield (file, line, tag) of everything in a file and its includes that is more than plain YAML."""
+    """Yield (file, line, tag) of everything in a file and its includes that is more than plain YAML.
+
+    A file is built only after all its tags were seen to be plain; its includes are those of the mapping that comes of it, so
+    that those count that a merge key (``<<``) brings.
+    """
     import yaml
+    from lm_eval.tasks._yaml_loader import load_yaml
 
     file = file.resolve()
     if file in seen or file.is_relative_to(installed):
         return
     seen.add(file)
-    root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    waiting, known = [root], set[int]()
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # as that harness has it
+    waiting, known = [yaml.compose(file.read_bytes(), Loader=loader)], set[int]()
     while waiting:
         node = waiting.pop()
         if node is None or id(node) in known:
@@ -131,15 +136,18 @@ def _code_in(file: Path, installed: Path, seen: set[Path]) -> Iterator[tuple[Pat
             waiting += [one for pair in node.value for one in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
-    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
-        if key.value == "include":
-            for include in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                yield from _code_in(file.parent / str(include.value), installed, seen)
+    includes = load_yaml(file, resolve_func=False, recursive=False).get("include", ())
+    for include in includes if isinstance(includes, list | tuple) else [includes]:
+        if not isinstance(include, str):
+            raise ValueError(f"include: {include!r} must be the name of a file, or a list of such names")
+        yield from _code_in(file.parent / include, installed, seen)
 
 
 def _check_data(name: str, file: Path, config: Mapping[str, Any], installed: Path) -> None:
     """Refuse a data set of a file outside the installed harness that a builder with code or pickles would read."""
     source = str(config.get("dataset_path"))
+    if config.get("dataset_path") is None:  # told with the other keys that are missing
+        return
     if file.resolve().is_relative_to(installed) or source in READ_BY or ("/" in source and not source.endswith(".py")):
         return
     raise sn.UserError(

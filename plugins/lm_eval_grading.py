@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import skillneurons as sn
-from skillneurons.plugins.lm_eval_build import RIGHT, harness
+from skillneurons.plugins.lm_eval_build import RIGHT, telling
 
 
 def filter_named(name: str, task: Any, wanted: str | None) -> str:
@@ -23,7 +23,7 @@ def filter_named(name: str, task: Any, wanted: str | None) -> str:
     raise sn.UserError(f"tasks.lm-eval/{name}.filter: no filter named {wanted!r}; the task has: {', '.join(known)}")
 
 
-def judged(task: Any, doc: Mapping[str, Any], text: str, pipeline: str) -> float:
+def judged(task: Any, where: str, doc: Mapping[str, Any], text: str, pipeline: str) -> float:
     """Return what the task says of a text, 0..1, as that harness computes it."""
     from lm_eval.api.instance import Instance
 
@@ -32,17 +32,22 @@ def judged(task: Any, doc: Mapping[str, Any], text: str, pipeline: str) -> float
         text = text.split(stop, 1)[0] if stop else text
     asked = Instance(request_type="generate_until", doc=doc, arguments=("", {}), idx=0, metadata=(task.task_name, 0, 1))
     asked.resps = [text]
-    next(one for one in task._filters if one.name == pipeline).apply([asked])
-    with harness():
+    with telling(where, "a text cannot be judged", "its filter_list, metric_list and process_results"):
+        next(one for one in task._filters if one.name == pipeline).apply([asked])
         found = task.process_results(doc, [asked.filtered_resps[pipeline]])
-    value = float(next(found[one] for one in RIGHT if one in found))
+        known = [float(found[one]) for one in RIGHT if one in found]
+    if not known:
+        raise sn.DataError(
+            f"{where}: its process_results gives {', '.join(map(str, found))}; {' or '.join(RIGHT)} is needed"
+        )
+    value = known[0]
     if not 0 <= value <= 1:
-        raise sn.DataError(f"lm-eval/{task.task_name}: its grading gives {value}, which is no share between 0 and 1")
+        raise sn.DataError(f"{where}: its grading gives {value}, which is no share between 0 and 1")
     return value
 
 
 def text_scores(
-    task: Any, by_id: Mapping[str, Mapping[str, Any]]
+    task: Any, where: str, by_id: Mapping[str, Mapping[str, Any]]
 ) -> Callable[[Sequence[tuple[sn.Example, sn.Output]]], list[sn.Score]]:
     """Return ``score(pairs)`` of a task of texts: its metric by every filter pipeline."""
     metric = next(iter(task._metric_fn_list))
@@ -52,7 +57,7 @@ def text_scores(
         return [
             _mean(
                 str(metric),
-                [judged(task, by_id[example.id], output.text, pipeline) for example, output in pairs],
+                [judged(task, where, by_id[example.id], output.text, pipeline) for example, output in pairs],
                 pipeline if len(names) > 1 else "",
             )
             for pipeline in names

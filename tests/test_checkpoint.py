@@ -102,10 +102,11 @@ def test_it_is_written_when_it_is_time_and_only_then(tmp_path: Path) -> None:
     for now in (0, 10, 29.9, 30, 31, 59, 60):
         clock.now = now
         checkpoint.offer(state)
-    assert made == [30, 60] and checkpoint.load() is not None
+    assert made == [30, 60] and not checkpoint.resumed
+    assert checkpoint.load() is not None and checkpoint.resumed
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.safetensors"]
     checkpoint.remove()
-    assert checkpoint.load() is None and not checkpoint.path.exists()
+    assert checkpoint.load() is None and not checkpoint.path.exists() and not checkpoint.resumed
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:

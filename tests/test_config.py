@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import skillneurons as sn
@@ -236,3 +237,60 @@ def test_a_file_name_with_spaces_and_many_faults_come_in_the_order_of_lines(tmp_
     path = tmp_path / "my own.yaml"
     path.write_text("limit: 0\ntasks: [hanz]\nmetrics: [labelz]\nseeds: [a]\nprompt: {lr: x}\n")
     assert [line.removeprefix(f"{path}:")[0] for line in faults(str(path))] == ["1", "2", "3", "4", "5"]
+
+
+def test_a_choice_of_tasks_hides_no_fault_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    for options in ("0", "false", "''", "[]"):
+        path.write_text(f"tasks: {{hans: {options}}}\n")
+        with pytest.raises(sn.ConfigError) as error:
+            load_config(str(path), tasks=["hans"])
+        assert str(error.value) == f"{path}:1: tasks.hans: input should be a mapping, got {options}"
+    path.write_text("tasks: {hans: }\n")
+    assert load_config(str(path), tasks=["hans"]).tasks == {"hans": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10", 10),
+        ("-3", -3),
+        ("0", 0),
+        ("1_000", 1000),
+        ("0x1F", 31),
+        ("1e-3", 0.001),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("-.5e1", -5.0),
+        ("1.5e3", 1500.0),
+        ("0.25", 0.25),
+        ("00.5", 0.5),
+        ("-.inf", float("-inf")),
+        ("1:30", "1:30"),
+        ("190:20:30.15", "190:20:30.15"),
+        ("'010'", "010"),
+        ("on", True),
+        ("~", None),
+    ],
+)
+def test_numbers_are_those_of_yaml_1_2(text: str, value: Any) -> None:
+    from skillneurons.config_source import read_value
+
+    assert (read_value(text), type(read_value(text))) == (value, type(value))
+
+
+def test_a_model_s_folder_is_looked_into(tmp_path: Path) -> None:
+    import shutil
+
+    from skillneurons.model_source import pocket_folder
+
+    registry = load_registry()
+    folder = tmp_path / "model"
+    shutil.copytree(pocket_folder("pocket-small"), folder)
+    assert load_config(models=[str(folder)], registry=registry).models == [str(folder)]
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(sn.ConfigError) as error:
+        load_config(models=[str(folder)], registry=registry)
+    assert str(error.value) == (
+        f"command line: models.0: model {str(folder)!r}: the folder has no *.safetensors weights; save_pretrained writes them"
+    )

@@ -36,7 +36,10 @@ BEYOND_A_SCHEMA = {  # faults of names, files, of two values together, and of wh
     "doubled-at-top",
     "doubled-task",
     "model-device-map",
+    "models-no-model",
     "models-no-folder",
+    "task-family",
+    "task-part-no-name",
     "task-unknown",
     "task-unknown-part",
     "task-unknown-far",
@@ -130,3 +133,19 @@ def test_the_command_prints_it_with_the_tasks_of_a_plugin(capsys: pytest.Capture
     assert main(["validate", "--schema", "-p", str(plugin)]) == 0
     check = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
     assert check.is_valid({"tasks": {"mine": {"size": 4}}}) and not check.is_valid({"tasks": {"mine": {"siez": 4}}})
+
+
+@pytest.mark.parametrize("config", [{"device": "cuda:1"}, {"models": ["pocket"]}, {"model": {"revision": "main"}}])
+def test_a_newline_at_the_end_is_no_part_of_a_name(config: dict[str, Any]) -> None:
+    def ended(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: ended(one) for key, one in value.items()}
+        return [ended(one) for one in value] if isinstance(value, list) else f"{value}\n"
+
+    assert list(CHECK.iter_errors({"tasks": ["hans"]} | config)) == []
+    assert len(list(CHECK.iter_errors({"tasks": ["hans"]} | ended(config)))) == 1
+
+
+def test_a_task_that_stands_for_others_is_not_offered() -> None:
+    offered = SCHEMA["properties"]["tasks"]["anyOf"][0]["items"]["anyOf"][0]["enum"]
+    assert "hans" in offered and "lm-eval" not in offered

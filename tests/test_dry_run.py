@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,9 @@ import pytest
 from skillneurons.cell_state import UNTOLD, CellState, told
 from skillneurons.cli import main
 from skillneurons.config import Config, load_config
-from skillneurons.dry_run import DryRun, dry_run, dry_run_text, size_text, time_text
+from skillneurons.dry_run import ACROSS, LOADED, DryRun, dry_run, dry_run_text, size_text, time_text
 from skillneurons.finished_cell import failed_cell, ok_cell
+from skillneurons.model_source import pocket_folder
 from skillneurons.plan import Unit, plan
 from skillneurons.registry import load_registry
 from skillneurons.results import Result, ResultsFolder
@@ -211,6 +214,110 @@ def test_as_json_with_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["whole"]["memory"]["host"] > 4e8
 
 
+def test_a_folder_that_cannot_be_used_is_told_before_anything_is_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "cells").touch()
+    names = ["run", "-t", "arithmetic", "-M", "confidence", "--limit", "16", "-o"]
+    for output, reason in (("file/inner", "not a directory"), ("runs", "file exists")):
+        told = f"skillneurons: error: cannot write {tmp_path / output / 'cells'}: {reason}; give another folder with -o DIR\n"
+        for dry in (["--dry-run"], []):
+            assert main([*names, str(tmp_path / output), *dry]) == 2
+            assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        (
+            "config.json",
+            {"num_key_value_heads": "x"},
+            "model {name!r}: num_key_value_heads of its config.json must be a whole number, got 'x'",
+        ),
+        (
+            "config.json",
+            {"text_config": "x"},
+            "model {name!r}: text_config of its config.json must be a mapping, got 'x'",
+        ),
+        (
+            "config.json",
+            {"intermediate_size": -1},
+            "model {name!r}: intermediate_size of its config.json must be a whole number, got -1",
+        ),
+        (
+            "tokenizer.json",
+            None,
+            "{name}/tokenizer.json: no tokenizer (expected value at line 1 column 1); save the model's tokenizer again",
+        ),
+    ],
+)
+def test_a_damaged_model_folder_has_cells_and_no_estimate(
+    tmp_path: Path, file: str, content: dict[str, Any] | None, told: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(pocket_folder("pocket-small"), folder)
+    text = "x" if content is None else json.dumps(json.loads((folder / file).read_text()) | content)
+    (folder / file).write_text(text)
+    found = dry_run(config_of(tmp_path / "runs", models=[str(folder)]), load_registry())
+    assert [state.state for _, _, state in found.cells] == ["new"] and found.whole is None
+    assert list(found.remarks) == [f"no estimate: {told.format(name=str(folder))}"]
+
+
+def test_the_whole_says_of_how_many_cells_it_is(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "runs", "tasks.hans.path=absent.txt", tasks=["arithmetic", "hans"])
+    lines = dry_run_text(dry_run(config, load_registry())).splitlines()
+    assert next(line for line in lines if line.startswith("all")).split()[:4] == ["all", "1", "of", "2"]
+    assert lines[-1] == "2 of 2 cells to run"
+
+
+def test_what_concerns_several_tasks_is_estimated_where_it_alone_is_missing(tmp_path: Path) -> None:
+    config = config_of(tmp_path, tasks=["arithmetic", "hans"])
+    registry, folder = load_registry(), ResultsFolder(tmp_path)
+    folder.prepare()
+    board = Path(__file__).parents[1] / "leaderboard" / "pocket" / "cells"
+    tested = json.loads(min(board.glob("arithmetic-confidence-s0-*[0-9a-f].json")).read_text())["causal"]
+    units = plan(config, registry, folder)
+    for unit in units:
+        folder.write_cell(ok_cell(config, unit, unit.cells[0], LM, MEASURED, tested), RECORD)
+    found = dry_run(config, registry)
+    assert found.to_run == 0 and list(found.parts) == [("pocket", ACROSS), ("pocket", LOADED)]
+    assert found.parts["pocket", ACROSS][1].tokens > 1000
+    assert (
+        found.remarks[1] == "across tasks: what concerns several tasks of pocket is not measured yet; a run does that"
+    )
+    assert dry_run_text(found).splitlines()[-1] == "0 of 2 cells to run"
+    for off in ("causal.across=false", "attribution.position=input_last"):
+        assert ACROSS not in {
+            task for _, task in dry_run(config_of(tmp_path, off, tasks=["arithmetic", "hans"]), registry).parts
+        }
+    empty = {"columns": {}}
+    folder.write_cell(ok_cell(config, units[0], units[0].cells[0], LM, MEASURED, empty), RECORD)
+    assert dry_run(config, registry).parts == {}  # there is nothing to test against each other
+
+
+def test_an_older_cell_of_a_plugin_or_a_file_that_is_gone_hinders_nothing(tmp_path: Path) -> None:
+    neutral = tmp_path / "neutral.txt"
+    neutral.write_text("one line\n")
+    older = finished(config_of(tmp_path, f"causal.neutral_text={neutral}"))
+    record = {**RECORD, "host": platform.node()}
+    folder = ResultsFolder(tmp_path)
+    folder.write_cell(older, record)
+    config = config_of(tmp_path)
+    calibrated = dry_run(config, load_registry())
+    assert calibrated.remarks[0] == "time: 1 finished cell of this folder, measured on this machine"
+    neutral.unlink()
+    plain = dry_run(config, load_registry())
+    assert plain.remarks[0].startswith("time: measured for a moment on this machine's CPU: ")
+    settings = {**older.config, "causal": {**older.config["causal"], "neutral_text": "english"}}
+    folder.write_cell(replace(older, config=settings), record)
+    assert dry_run(config, load_registry()).remarks[0] == calibrated.remarks[0]
+    settings = {**settings, "attribution": {**settings["attribution"], "statistic": "gone"}}
+    folder.write_cell(replace(older, config=settings), record)
+    assert dry_run(config, load_registry()).remarks[0].startswith("time: measured for a moment on this machine's CPU: ")
+
+
 def test_a_stated_machine_has_device_memory_and_one_too_small_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,6 +352,10 @@ def test_options_of_a_dry_run_are_refused_without_it(option: list[str], capsys: 
         (60, 300, "about 1 to 5 min"),
         (20, 300, "about 0.3 to 5 min"),
         (600, 624, "about 10 min"),
+        (9.4, 9.44, "about 9 s"),
+        (9.4, 9.6, "about 9 to 10 s"),
+        (9.96, 15, "about 10 to 15 s"),
+        (9.49, 9.5, "about 9 to 10 s"),
         (3600, 7200, "about 1 to 2 h"),
         (3600 * 70, 3600 * 120, "about 3 to 5 days"),
         (86400 * 101, 86400 * 1234, "about 100 to 1200 days"),

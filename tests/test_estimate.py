@@ -411,8 +411,43 @@ def test_finished_cells_of_this_machine_say_how_fast_it_is(tmp_path: Path) -> No
     once, twice = (speed(host=platform.node(), seconds=seconds) for seconds in (20.0, 40.0))
     assert twice.factor == pytest.approx(2 * once.factor)
     assert once.told == "1 finished cell of this folder, measured on this machine"
+    for seconds in (float("inf"), float("nan"), True, "20", -1, 0, 10**400):
+        assert speed(host=platform.node(), seconds=seconds) is plain
+    for kind in ("resumed_tuning", "waiting"):
+        assert speed(host=platform.node(), seconds=20.0, seconds_of={kind: 1.0}) is plain
+    tuned = speed(host=platform.node(), seconds=20.0, seconds_of={"tuning": 9.0})
+    saved = speed(host=platform.node(), seconds=20.0, seconds_of={"tuning": 0.0})
+    assert tuned.factor == once.factor < saved.factor  # less was done in the same time
+    for n in ({}, {**older.n, "heldout": 0}):
+        assert calibrated(plain, config, registry, folder, {"pocket": model}, tasks, [replace(older, n=n)]) is plain
     (folder.cells / f"{older.key}.run.json").write_text("{")
     assert calibrated(plain, config, registry, folder, {"pocket": model}, tasks, [older]) is plain
+
+
+def test_a_metric_that_came_later_found_its_prompt_tuned(tmp_path: Path) -> None:
+    from test_dry_run import RECORD, config_of, finished, first
+
+    config = config_of(tmp_path, "prompt.steps=10")
+    older = finished(config)
+    later = finished(config_of(tmp_path, "prompt.steps=10", metrics=["labels"]))
+    unit, folder = first(config)
+    registry, model = load_registry(), model_at_hand(config, unit.model, unit.revision)
+    tasks = {"arithmetic": (unit.data, {"pocket": rows_by_split(config, model, unit.data)})}
+    plain = Speed("plain", flops=1e9, bandwidth=1e10, overhead=1e-3)
+
+    def speed(*cells: Any, **record: Any) -> Speed:
+        return calibrated(plain, config, registry, folder, {"pocket": model}, tasks, cells)
+
+    def write(cell: Any, **record: Any) -> None:
+        path = folder.cells / f"{cell.key}.run.json"
+        path.write_text(json.dumps({**RECORD, "host": platform.node(), "seconds": 20.0, **record}))
+
+    write(older)
+    write(later, started="2026-01-02T00:00:00Z", seconds_of={"tuning": 0.0})
+    known = speed(older, later)
+    write(later, started="2026-01-02T00:00:00Z", seconds_of={"passes": 1.0})
+    assert speed(older, later) == known  # told from the order where the record does not say it
+    assert speed(later).factor < known.factor  # alone it would have tuned it
 
 
 def test_what_seeds_share_is_paid_once_and_a_tuned_prompt_not_again(tmp_path: Path) -> None:

@@ -406,8 +406,8 @@ def test_what_no_task_here_can_be_is_refused(tmp_path: Path, old: str, new: str,
         )
         found = refused("larger", folder)
         message = CANNOT + (
-            "its metrics (f1, bleu) do not say whether a text is right; one of exact_match or acc is needed, not fetched "
-            "(hf_evaluate)"
+            "its metrics (f1, bleu) do not say whether a text is right; exact_match is needed, or acc where process_results gives "
+            "it, not fetched (hf_evaluate)"
         )
     assert found == message
 
@@ -446,6 +446,51 @@ def test_a_file_with_code_is_refused_unless_it_is_trusted(tmp_path: Path) -> Non
     assert witness.exists()
 
 
+@pytest.mark.parametrize(
+    "included",
+    [
+        "include: inc/code.txt",
+        "include: [plain.txt, inc/code.txt]",
+        "include: inc/between.txt",
+        "<<: {{include: inc/code.txt}}",
+        "<<: [{{include: inc/code.txt}}]",
+        "metadata: &a {{include: inc/code.txt}}\n<<: *a",
+        "include: plain.txt\n? !!str include\n: inc/code.txt",
+    ],
+)
+def test_code_is_seen_however_a_file_is_included(tmp_path: Path, included: str) -> None:
+    witness = tmp_path / "witness"
+    text = LARGER.replace("metadata: {{version: 2.0}}", included)
+    folder = write_tasks(tmp_path / "mine", larger=text)
+    (folder / "plain.txt").write_text("metadata: {version: 3.0}\n")
+    (folder / "inc").mkdir()
+    (folder / "inc" / "between.txt").write_text("<<: {include: code.txt}\n")
+    (folder / "inc" / "code.txt").write_text("metadata: {version: 2.0}\nprocess_docs: !function f.same\n")
+    (folder / "inc" / "f.py").write_text(
+        f"from pathlib import Path\nPath({str(witness)!r}).touch()\n\ndef same(docs):\n    return docs\n"
+    )
+    assert refused("larger", folder) == (
+        f"{(folder / 'inc' / 'code.txt').resolve()}:2: !function runs Python of that folder; set the task's option allow_code: "
+        "true if you trust it as you trust a plugin"
+    )
+    assert not witness.exists()
+    assert len(everything(ready("larger", folder, allow_code=True))) == 110
+    assert witness.exists()
+
+
+@pytest.mark.parametrize("include", ["[[a]]", "5", "{{a: b}}", "null"])
+def test_an_include_is_the_name_of_a_file(tmp_path: Path, include: str) -> None:
+    import yaml
+
+    folder = write_tasks(tmp_path / "mine", larger=LARGER + f"include: {include}\n")
+    value = yaml.safe_load(include.format())
+    shown = value[0] if isinstance(value, list) else value
+    assert refused("larger", folder) == (
+        f"{folder}/larger.yaml: no task file of lm-evaluation-harness (include: {shown!r} must be the name of a file, or a list of "
+        "such names)"
+    )
+
+
 @pytest.mark.parametrize("tag", ["!!python/name:os.system", "!!python/object/apply:os.system [true]"])
 def test_python_in_yaml_is_code(tmp_path: Path, tag: str) -> None:
     folder = write_tasks(tmp_path / "mine", larger=LARGER.replace("doc_to_target: label", f"doc_to_target: {tag}"))
@@ -470,6 +515,108 @@ def test_templates_are_rendered_in_a_sandbox(tmp_path: Path) -> None:
     assert "class 'object'" in utils.apply_template(
         "{{ ''.__class__.__mro__ }}", {}
     )  # as the harness itself renders it
+
+
+def test_a_template_changes_no_document(tmp_path: Path) -> None:
+    change = "{{% set _ = label_list.append(1) %}}"
+    text = LARGER.replace('doc_to_text: "', f'doc_to_text: "{change}').replace("label_list", "[a]")
+    folder = write_tasks(tmp_path / "mine", larger=text)
+    assert refused("larger", folder) == (
+        f"lm-eval/larger: cannot be built from {folder}/larger.yaml (SecurityError: access to attribute 'append' of 'list' "
+        "object is unsafe.); check its keys, its data (dataset_path: json) and the network"
+    )
+
+
+A_FILTER = "filter_list:\n  - name: number\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('{{until: ["\\n", "."], max_gen_toks: 5}}', "abc", "generation_kwargs: 'abc' must be a mapping"),
+        ('["\\n", "."]', "5", "generation_kwargs.until: 5 must be a text or a list of texts"),
+        ('["\\n", "."]', "[5]", "generation_kwargs.until: [5] must be a text or a list of texts"),
+        ("toks: 5", "toks: x", "generation_kwargs.max_gen_toks: 'x' must be a whole number of at least 1"),
+        ("toks: 5", "toks: -3", "generation_kwargs.max_gen_toks: -3 must be a whole number of at least 1"),
+        ("metadata:", "num_fewshot: 1.5\nmetadata:", "num_fewshot: 1.5 must be a whole number of at least 0"),
+        ("metadata:", "num_fewshot: -3\nmetadata:", "num_fewshot: -3 must be a whole number of at least 0"),
+        ("metadata:", "repeats: x\nmetadata:", "repeats: 'x' must be a whole number of at least 1"),
+        ("metadata:", "description: 5\nmetadata:", "description: 5 must be a text"),
+        ("metadata:", "target_delimiter: 5\nmetadata:", "target_delimiter: 5 must be a text"),
+        (
+            "metadata:",
+            "process_results: f.g\nmetadata:",
+            "process_results: 'f.g' must be a function (!function file.name)",
+        ),
+        (
+            "filter_list:",
+            "filter_list: []\nmetadata: {{a: 1}}\nx:",
+            "x: unknown key; take it out",
+        ),
+        (
+            "metadata:",
+            "filter_list: []\nmetadata:",
+            "filter_list: [] must be a list of filters, each with a name and a list of functions",
+        ),
+        (
+            "metadata:",
+            "metric_list: acc\nmetadata:",
+            "metric_list: 'acc' must be a list of mappings with a metric each",
+        ),
+        (
+            "metadata:",
+            "metric_list: [{{a: 1}}]\nmetadata:",
+            "metric_list: [{'a': 1}] must be a list of mappings with a metric each",
+        ),
+        ("metadata:", "output_type: [a]\nmetadata:", "output_type: ['a'] must be a text"),
+        ("metadata:", "dataset_kwargs: [1]\nmetadata:", "dataset_kwargs: [1] must be a mapping"),
+        ("doc_to_target: answer\n", "", "doc_to_target: missing; a task needs it"),
+        ("dataset_path: json\n", "", "dataset_path: missing; name a data set, or json with dataset_kwargs.data_files"),
+        ("metadata:", "doc_to_txt: a\nmetadata:", "doc_to_txt: unknown key; did you mean 'doc_to_text'?"),
+    ],
+)
+def test_a_bad_key_of_a_file_is_told_with_the_rule(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SUMS
+    folder = write_tasks(tmp_path / "mine", sums=SUMS.replace(old, new))
+    assert refused("sums", folder) == f"lm-eval/sums, {folder}/sums.yaml: {message}"
+
+
+def test_accuracy_of_texts_needs_the_file_s_own_grading(tmp_path: Path) -> None:
+    metric = 'metric: exact_match, ignore_case: true, regexes_to_ignore: ["[^0-9]"]'
+    folder = write_tasks(tmp_path / "mine", sums=SUMS.replace(metric, "metric: acc"))
+    assert refused("sums", folder) == (
+        "lm-eval/sums cannot be run: its metrics (acc) do not say whether a text is right; exact_match is needed, or acc where "
+        "process_results gives it, not fetched (hf_evaluate)"
+    )
+    own = "process_results: !function f.graded\nmetadata:"
+    folder = write_tasks(tmp_path / "own", sums=SUMS.replace(metric, "metric: acc").replace("metadata:", own))
+    (folder / "f.py").write_text("def graded(doc, results):\n    return {'acc': 1.0}\n")
+    assert len(everything(ready("sums", folder, allow_code=True))) == 66
+    (folder / "f.py").write_text("def graded(doc, results):\n    return {'f1': 1.0}\n\n")
+    assert refused("sums", folder, allow_code=True) == (
+        f"lm-eval/sums, {folder}/sums.yaml: its process_results gives f1; exact_match or acc is needed"
+    )
+
+
+def test_what_fails_at_a_document_names_the_file_and_its_keys(tmp_path: Path) -> None:
+    folder = write_tasks(tmp_path / "mine", sums=SUMS.replace('pattern: "([0-9]+)"', 'pattern: "(("'))
+    assert refused("sums", folder) == (
+        f"lm-eval/sums, {folder}/sums.yaml: a text cannot be judged (error: missing ), unterminated subpattern at position 1); check "
+        "its filter_list, metric_list and process_results"
+    )
+    folder = write_tasks(
+        tmp_path / "filter", sums=SUMS.replace("regex, regex_pattern", "regex, group_select: 7, regex_pattern")
+    )
+    assert refused("sums", folder) == (
+        f"lm-eval/sums, {folder}/sums.yaml: a text cannot be judged (IndexError: list index out of range); check its filter_list, "
+        "metric_list and process_results"
+    )
+    later = '"{{{{ a if b != 13 else nothing }}}} plus {{{{b}}}} equals"'
+    folder = write_tasks(tmp_path / "later", sums=SUMS.replace('"{{{{a}}}} plus {{{{b}}}} equals"', later))
+    assert refused("sums", folder) == (
+        f"lm-eval/sums, {folder}/sums.yaml: a document cannot be shown (UndefinedError: 'nothing' is undefined); check its "
+        "templates, process_docs and num_fewshot"
+    )
 
 
 def test_documents_that_cannot_be_examples(tmp_path: Path) -> None:

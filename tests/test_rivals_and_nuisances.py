@@ -40,7 +40,7 @@ def test_a_cell_holds_null_interval_partial_and_shortcut(
     assert length["partial_reason"] == "the column is the only one of attribution.nuisance here"
     (cell,) = [cell for cell in found["cells"] if cell["metric"]["name"] == "labels"]
     record = json.loads((tmp_path / "cells" / f"{cell['key']}.run.json").read_text())
-    assert set(record["seconds_of"]) == {"passes", "inference"}
+    assert set(record["seconds_of"]) == {"tuning", "passes", "inference"}
     assert main(["show", str(tmp_path), "arithmetic-heuristics", "--column", "last_digit_ok", "--top", "2"]) == 0
     out = capsys.readouterr().out
     assert "39 permutations of whole groups" in out and "shortcut report against heuristics.correct" in out
