@@ -222,14 +222,14 @@ def test_names_that_are_refused(
 def test_nothing_is_written_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: list[str], there: str
 ) -> None:
-    place = tmp_path / ("mine.py" if form else "mine")
+    place = tmp_path / ("unwritten.py" if form else "unwritten")
     if there == "file":
         place.write_text("precious")
     elif there == "folder":
         place.mkdir()
     else:
         place.symlink_to(tmp_path / "nowhere")
-    assert main(["plugins", "new", "task", "mine", "-o", str(tmp_path), *form]) == 2
+    assert main(["plugins", "new", "task", "unwritten", "-o", str(tmp_path), *form]) == 2
     told = f"{place} is already there, and nothing is written over; choose another name, or a place with -o"
     assert capsys.readouterr() == ("", f"skillneurons: error: {told}\n")
     assert list(tmp_path.iterdir()) == [place] and (there != "file" or place.read_text() == "precious")
@@ -237,7 +237,7 @@ def test_nothing_is_written_over(
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert main(["plugins", "new", "task", "mine", "-o", str(tmp_path / "file")]) == 2
+    assert main(["plugins", "new", "task", "unwritten", "-o", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err == (
         f"skillneurons: error: cannot write {tmp_path / 'file'}: file exists; give another folder with -o DIR\n"
     )
