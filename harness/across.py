@@ -53,13 +53,12 @@ def measure_across(
     settings = context.config.causal
     label = f"{sides[0].unit.model} seed {sides[0].unit.seed}: across {len(sides)} tasks"
     parts = _Parts()
-    prompts = _prompts(context, lm, sides)
     with context.display.work(label, 3 * len(sides) + 1) as step:
         beds: dict[str, Testbed] = {}
         outcomes: dict[str, str] = {}  # what the foremost column is judged by
         for side in sides:
             with parts.guard(f"on {side.name}"):
-                bed = _bed(context, lm, side, prompts[side.name])
+                bed = _bed(context, lm, side, _prompt(context, lm, side))
                 outcomes[side.name] = bed.outcome_of(side.foremost)
                 beds[side.name] = bed
             step(1)
@@ -147,15 +146,12 @@ def _interactions(
     return {"within": within, "between": between}
 
 
-def _prompts(context: RunContext, lm: LanguageModel, sides: Sequence[Side]) -> dict[str, SoftPrompt]:
-    """Return the prompts of the tasks; one that is gone, though its cells are finished, is tuned again."""
-    fitting = MicroBatches(context.config.prompt.batch_size)
-    found = {}
-    for side in sides:
-        label = f"{side.unit.model} {side.name} seed {side.unit.seed}"
-        found[side.name], _ = prompt_of_unit(context, side.unit, lm, label, fitting)
+def _prompt(context: RunContext, lm: LanguageModel, side: Side) -> SoftPrompt:
+    """Return the prompt of a task; one that is gone, though its cells are finished, is tuned again."""
+    label = f"{side.unit.model} {side.name} seed {side.unit.seed}"
+    prompt, _ = prompt_of_unit(context, side.unit, lm, label, MicroBatches(context.config.prompt.batch_size))
     context.kept.clear()  # the inputs of a tuning
-    return found
+    return prompt
 
 
 def _bed(context: RunContext, lm: LanguageModel, side: Side, prompt: SoftPrompt) -> Testbed:

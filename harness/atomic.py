@@ -12,6 +12,8 @@ from pathlib import Path
 
 from skillneurons.errors import StorageError
 
+TRIES = 100  # to make a folder that others remove at the same time
+
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """Return the error that says what could not be written, why, and what helps."""
@@ -25,16 +27,16 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
 
 def make_folder(path: Path) -> None:
     """Create a folder and its parents; raise StorageError where nothing can be written there."""
-    while True:
+    for attempt in range(TRIES):
         try:
             path.mkdir(parents=True, exist_ok=True)
             if os.access(path, os.W_OK | os.X_OK):
                 return
-            if path.is_dir():
+            if path.is_dir() or attempt == TRIES - 1:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            if isinstance(error, FileExistsError) and not path.exists():
-                continue  # another process removed the empty folder just now
+            if isinstance(error, FileExistsError) and not path.exists() and attempt < TRIES - 1:
+                continue  # another process removed the empty folder just now (or a link leads nowhere: then it stays so)
             raise cannot_write(path, error) from error
 
 
@@ -59,7 +61,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write files of which none changes before all are on the disk; raise StorageError where that fails.
 
-    A disk that fills up, or a folder in the place of a file, thus leaves everything as it was.
+    A disk that fills up, or a folder in the place of a file, thus leaves everything as it was. Last the folder's names are put on
+    the disk: an error there is told too, with the files in place.
     """
     temporaries = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path in contents}
     place = next(iter(contents), Path())
@@ -82,6 +85,13 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
         for temporary in temporaries.values():
             with contextlib.suppress(OSError):  # renamed, or never made: nothing is left to remove
                 temporary.unlink()
+
+
+def _put_back(former: Path, target: Path) -> None:
+    try:
+        former.rename(target)
+    except OSError as error:
+        raise cannot_write(target, error) from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -117,6 +127,6 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise cannot_write(target, error) from error
     finally:
         if former.exists() and not target.exists():  # broken off between the two renames
-            former.rename(target)
+            _put_back(former, target)
         for left in (draft, former):
             shutil.rmtree(left, ignore_errors=True)

@@ -96,8 +96,6 @@ class TuningCheckpoint:
 
     def remove(self) -> None:
         """Remove the file, and its folder with the last: the prompt is saved."""
-        if not self.path.exists():
-            return
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not there, or not empty: other tunings stand there
             self.path.parent.rmdir()

@@ -1,7 +1,7 @@
 """YAML with the line of every key, so that a fault can be shown where it stands.
 
 ``read_yaml`` returns plain values, a map from dotted key path to line, and a fault for every key that stands twice in one
-mapping. Only plain YAML is read (the safe loader): a tag never builds an object. Numbers are those of YAML 1.2: ``1e-3`` is
+mapping. Only plain YAML is read (the safe loader): a tag never builds an object. Floats are read as in YAML 1.2: ``1e-3`` is
 one (a text in YAML 1.1), ``1:30`` is a text (90 in YAML 1.1), and ``010``, which is 8 in one and 10 in the other, is a fault.
 """
 
@@ -41,7 +41,7 @@ WORDS = {  # what PyYAML says, and what a person can do about it
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with YAML 1.2's numbers; a scalar that is not what it looks like is an error with a place."""
+    """The safe loader, with YAML 1.2's floats, no numbers of base 60 and no leading zeros; a scalar that is not what it looks like is an error with a place."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag == NUMBERS[0] and isinstance(node, yaml.ScalarNode) and LEADING.fullmatch(node.value):

@@ -31,6 +31,7 @@ from skillneurons.run_files import KEY
 
 HEARTBEAT = 5.0  # seconds between two signs of life
 STALE_AFTER = 120.0  # seconds without one, on another machine, until its owner is taken for dead
+RUNNER = "runner-"  # how the lock of a whole run is called, which says that somebody is at work in the folder
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -204,8 +205,8 @@ class Locks:
                 self._held.pop(name, None)
 
     def _is_mine(self, path: Path) -> bool:
-        lock = read_lock(path)
-        return lock is not None and lock.owner is not None and lock.owner.token == self.me.token
+        lock = read_lock(path)  # without an owner it cannot be read just now: it was made by this process
+        return lock is not None and (lock.owner is None or lock.owner.token == self.me.token)
 
     @contextlib.contextmanager
     def held(self, name: str, waiting: Callable[[str], None] | None = None, poll: float = 0.2) -> Iterator[None]:
@@ -252,7 +253,12 @@ def _linked(draft: Path, path: Path, data: bytes) -> bool:
             raise
         try:
             with path.open("xb") as file:
-                file.write(data)
+                try:
+                    file.write(data)
+                    file.flush()
+                except BaseException:
+                    _unlink(path)
+                    raise
         except FileExistsError:
             return False
     return True

@@ -23,7 +23,7 @@ from skillneurons.complaint import Complaint, Examination, shown
 from skillneurons.doctor import examine
 from skillneurons.errors import ResultsError, StorageError, UserError
 from skillneurons.leftovers import FolderLocks, sorted_locks
-from skillneurons.locks import HEARTBEAT, STALE_AFTER, LockFile, Locks, read_lock
+from skillneurons.locks import HEARTBEAT, RUNNER, STALE_AFTER, LockFile, Locks, read_lock
 from skillneurons.registry import Registry
 
 ASIDE = "set-aside"
@@ -142,9 +142,10 @@ def _delete_dead(work: _Work, dead: Sequence[LockFile]) -> None:
 def _in_rounds(work: _Work, root: Path, locks: Locks, look: Callable[[], Examination]) -> None:
     """Examine, lock what is to be mended, examine again, mend; until nothing is left or nothing more can be done."""
     held = {_MINE}
+    _refuse(root, sorted_locks(root, locks.me.token))
     while True:
         found = look()
-        _refuse(root, sorted_locks(root, locks.me.token))
+        _refuse(root, _without_runners(sorted_locks(root, locks.me.token)))
         todo = [one for one in found.found if one.mend is not None and one.mend.action != "release"]
         todo = [one for one in todo if not work.tried.issuperset(one.mend.paths if one.mend else ())]
         if not todo:
@@ -157,6 +158,12 @@ def _in_rounds(work: _Work, root: Path, locks: Locks, look: Callable[[], Examina
         back = [one for one in todo if one.mend is not None and one.mend.action == "put back"]
         for one in back or todo:  # what is put back is missed by nobody any more
             _do(work, one)
+
+
+def _without_runners(now: FolderLocks) -> FolderLocks:
+    """Return the locks without those of whole runs, which came after the doctor's and wait for it."""
+    live, unseen = (tuple(one for one in part if not one.name.startswith(RUNNER)) for part in (now.live, now.unseen))
+    return FolderLocks(live=live, unseen=unseen)
 
 
 def _do(work: _Work, one: Complaint) -> None:

@@ -52,6 +52,8 @@ def _check(arguments: argparse.Namespace, registry: Registry) -> tuple[str, list
             kept = printed.setdefault(one.subject, _Printed())
             with contextlib.redirect_stdout(kept), contextlib.redirect_stderr(kept):
                 findings.append(one.run())
+    for kept in printed.values():
+        kept.end()
     failed = sum(one.status == "failed" for one in findings)
     text = json.dumps([asdict(one) for one in findings], indent=2) if arguments.json else _table(findings)
     counts = ", ".join(f"{sum(one.status == s for one in findings)} {s}" for s in ("ok", "failed", "skipped"))
@@ -82,6 +84,11 @@ class _Printed(io.TextIOBase):
             self.lines += 1
         self._begun = rest[:LONGEST]
         return len(text)
+
+    def end(self) -> None:
+        """Count a line that was begun and not ended."""
+        if self._begun:
+            self.write("\n")
 
     @property
     def told(self) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
 from skillneurons.errors import ModelError, StorageError
 from skillneurons.interruption import Interrupted, Interruption
-from skillneurons.locks import Locks
+from skillneurons.locks import RUNNER, Locks
 from skillneurons.plan import Unit, plan
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
@@ -102,17 +102,17 @@ def _run(
     plant: Plant | None,
 ) -> RunOutcome:
     """Plan ``units`` (filled here), run what is open, compile the table."""
-    index = _board_module("index").Index(folder.root / BOARD_INDEX)
-    known: dict[str, bool] = _board_module("found_cells").finished_cells(folder.root, index)
-    planned = plan(config, registry, folder, known)
-    _refuse_hopeless(planned)
-    folder.prepare()
-    units += planned
     notes: list[str] = []
     with Locks(folder.locks) as locks:
-        if _announce(locks, notes):  # the folder was mended meanwhile
-            known = {}
-            units[:] = plan(config, registry, folder, known)
+        if folder.cells.is_dir():  # what is there must not be mended while it is looked at
+            _announce(locks, notes, Progress(0, enabled=progress).say)
+        index = _board_module("index").Index(folder.root / BOARD_INDEX)
+        known: dict[str, bool] = _board_module("found_cells").finished_cells(folder.root, index)
+        planned = plan(config, registry, folder, known)
+        _refuse_hopeless(planned)
+        folder.prepare()
+        units += planned
+        _announce(locks, notes, Progress(0, enabled=progress).say)
         keys = [cell.key for unit in units for cell in unit.cells]
         open_cells = [cell.key for unit in units for cell in unit.pending]
         stamps = {key: folder.stamp(key) for key in open_cells}
@@ -130,16 +130,20 @@ def _run(
     return RunOutcome(folder, keys, failed, table, problems, [*problems, *notes])
 
 
-def _announce(locks: Locks, notes: list[str]) -> bool:
-    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends, and tell whether."""
-    locks.take([f"runner-{locks.me.token[:8]}"])
-    waited = False
+def _announce(locks: Locks, notes: list[str], say: Callable[[str], None]) -> None:
+    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends already."""
+    name = f"{RUNNER}{locks.me.token[:8]}"
+    if locks.holds(name):
+        return
+    locks.take([name])
+    told = False
     while locks.others("doctor"):
-        if not waited:
-            notes.append(f"waited for {', '.join(locks.owners(['doctor']))}, who mended the folder")
-        waited = True
+        if not told:
+            who = ", ".join(locks.owners(["doctor"]))
+            say(f"waiting for {who}, who is mending the folder")
+            notes.append(f"waited for {who}, who was mending the folder")
+            told = True
         time.sleep(POLL)
-    return waited
 
 
 def _standing(folder: ResultsFolder, units: Sequence[Unit]) -> str:

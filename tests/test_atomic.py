@@ -67,6 +67,13 @@ def test_a_folder_that_others_remove_while_it_is_made_is_made_again(tmp_path: Pa
         thread.join()
 
 
+@pytest.mark.parametrize("below", ["", "cells"])
+def test_a_link_that_leads_nowhere_is_told(below: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "not mounted")
+    with pytest.raises(StorageError, match="^cannot write .*/link.*: file exists; give another folder with -o DIR$"):
+        make_folder(tmp_path / "link" / below)
+
+
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     with pytest.raises(StorageError) as error:

@@ -126,7 +126,10 @@ def test_a_runner_waits_for_the_doctor_and_lets_it_see_that_it_is_there(tmp_path
     assert theirs.locks.take(["doctor"])
     threading.Timer(0.5, lambda: theirs.locks.release(["doctor"])).start()
     notes: list[str] = []
-    assert runner._announce(mine.locks, notes)
-    assert notes == [f"waited for {theirs.locks.me.label}, who mended the folder"]
+    said: list[str] = []
+    runner._announce(mine.locks, notes, said.append)
+    runner._announce(mine.locks, notes, said.append)  # once is enough
+    assert notes == [f"waited for {theirs.locks.me.label}, who was mending the folder"]
+    assert said == [f"waiting for {theirs.locks.me.label}, who is mending the folder"]
     (lock,) = tmp_path.glob("locks/*.lock")
     assert lock.name.startswith("runner-")
