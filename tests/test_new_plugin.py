@@ -24,8 +24,8 @@ QUICK = "--limit 100 --set prompt.steps=50 --set causal.enabled=false"
 
 @pytest.fixture(autouse=True)
 def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the import path as it was: a plugin's folder stays on it as long as the plugin is loaded."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    """Leave the import path as it was, without the folders of other tests' plugins: those stay on it as long as they are loaded."""
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if "pytest-of-" not in place])
 
 
 @pytest.fixture(scope="session")
