@@ -65,20 +65,13 @@ def run(config: Config | str | Path | None = None, **overrides: Any) -> list[Res
     return run_config(loaded, load_registry(loaded.plugins), progress=False).results
 
 
-def run_config(
-    config: Config, registry: Registry, *, dry_run: bool = False, progress: bool = True, plant: Plant | None = None
-) -> RunOutcome:
+def run_config(config: Config, registry: Registry, *, progress: bool = True, plant: Plant | None = None) -> RunOutcome:
     """Run every cell of a config that is not finished, and compile the table of all cells of the folder.
 
     ``plant`` puts neurons of known truth into the tuned pass (selftest); such results belong into a folder of their own. Raise
     Interrupted where it is stopped by a signal, StorageError where nothing can be written: what is finished is saved.
     """
     folder = ResultsFolder(Path(config.output))
-    if dry_run:
-        from skillneurons.dry_run import dry_run as what_it_would_do
-        from skillneurons.dry_run import dry_run_text
-
-        return RunOutcome(folder, table=dry_run_text(what_it_would_do(config, registry)))
     interruption = Interruption()
     units: list[Unit] = []
     try:
