@@ -190,4 +190,6 @@ def _config_options(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=int, metavar="N", help="at most N examples of each split")
     add("--seed", action="append", type=int, default=[], metavar="S", help="prompt seed; may be given again")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in prompt.steps=100")
+    add("--executor", choices=("local", "ray"), help="who does the work: this process (default), or workers of Ray")
+    add("--address", metavar="A", help="with ray: a cluster, HOST:PORT or auto (default: one started for the run)")
     add("--device", metavar="D", help="auto, cpu, cuda or cuda:N")

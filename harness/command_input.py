@@ -42,6 +42,8 @@ def checked_config(arguments: argparse.Namespace) -> tuple[Config, Registry]:
         limit=arguments.limit,
         device=arguments.device,
         output=arguments.output,
+        executor=arguments.executor,
+        address=arguments.address,
         registry=registry,
         environ=os.environ,
     )

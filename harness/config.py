@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from skillneurons.config_environment import PREFIX, apply_variables, read_environment
 from skillneurons.config_faults import impossible, invalid_values, unknown_names
-from skillneurons.config_overrides import forget, override, read
+from skillneurons.config_overrides import forget, override, put, read
 from skillneurons.config_source import read_yaml
 from skillneurons.errors import ConfigError, PluginError
 from skillneurons.plugin_loading import sources
@@ -25,6 +25,7 @@ from skillneurons.settings import (
     CausalSettings,
     Config,
     DataSettings,
+    ExecutorSettings,
     ModelSettings,
     PromptSettings,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "CausalSettings",
     "Config",
     "DataSettings",
+    "ExecutorSettings",
     "ModelSettings",
     "PromptSettings",
     "built_in_config",
@@ -109,6 +111,8 @@ def load_config(
     limit: int | None = None,
     device: str | None = None,
     output: str | None = None,
+    executor: str | None = None,
+    address: str | None = None,
     plugins: Sequence[str] = (),
     registry: Registry | None = None,
     blank: bool = False,
@@ -139,6 +143,9 @@ def load_config(
     for key in given:
         forget(places, key)
         places[key] = "command line"
+    for name, value in (("kind", executor), ("address", address)):
+        if value is not None:
+            put(values, ["executor", name], value, "command line", places, faults)
     _place_names(values.get("tasks"), places)
     if tasks:
         named = values.get("tasks")

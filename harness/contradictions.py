@@ -45,4 +45,26 @@ def contradictions(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
                 f"{spread!r} chooses the devices itself, but device is {device!r}; leave device at auto",
             )
         )
+    kind, address, gpus = (of("executor", name) for name in ("kind", "address", "gpus"))
+    if kind == "local" and isinstance(address, str):
+        found.append(
+            ("executor.address", f"{address!r} is of a Ray cluster, but executor.kind is 'local'; write ray there")
+        )
+    if isinstance(address, str) and address.startswith("ray://"):
+        found.append(
+            (
+                "executor.address",
+                f"{address!r} is of a Ray client, which does not see the run folder that the workers see; run on a node of the "
+                "cluster with auto, or with HOST:PORT of its head (port 6379 unless it was started with another)",
+            )
+        )
+    if isinstance(gpus, float | int) and not isinstance(gpus, bool) and gpus > 1 and gpus != int(gpus):
+        found.append(("executor.gpus", f"{gpus} is no number of GPUs: it is a part of one, or whole"))
+    if kind == "ray" and gpus == 0 and isinstance(device, str) and device.startswith("cuda"):
+        found.append(
+            (
+                "executor.gpus",
+                f"0 gives a worker no GPU, but device is {device!r}; give it one, or leave device at auto",
+            )
+        )
     return found

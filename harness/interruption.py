@@ -51,6 +51,16 @@ class Interruption:
         """Whether a signal came that was not acted on yet."""
         return self.signum is not None
 
+    def request(self) -> None:
+        """Ask the work to stop, from another thread: what is ``deferred`` comes to its end, the rest at its next ``check``."""
+        if self.signum is None:
+            self.signum = signal.SIGINT
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where the work was asked to stop and nothing is half done."""
+        if self.pending and not self._depth:
+            raise Interrupted(signum=self.signum or signal.SIGINT)
+
     def _heard(self, signum: int, frame: FrameType | None) -> None:
         again = self.pending
         self.signum = signum

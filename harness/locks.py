@@ -100,6 +100,7 @@ class Locks:
         self._seen: dict[
             Path, tuple[tuple[int, int], float]
         ] = {}  # others' heartbeats, and since when they stand still
+        self._buried: set[str] = set()  # tokens of owners that are known to be dead, wherever they ran
         self._stop = threading.Event()
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -125,8 +126,15 @@ class Locks:
         """Remove the locks of killed runners, whose cells are finished by now; a disk that is full keeps them."""
         with contextlib.suppress(StorageError):
             for lock in read_locks(self.folder):
-                if lock.alive is False and self.take([lock.name]):
+                if (lock.alive is False or self._is_buried(lock)) and self.take([lock.name]):
                     self.release([lock.name])
+
+    def bury(self, tokens: Iterable[str]) -> None:
+        """Take the owners of these tokens for dead, also on other machines: who started them knows that they are."""
+        self._buried.update(tokens)
+
+    def _is_buried(self, lock: LockFile) -> bool:
+        return lock.owner is not None and lock.owner.token in self._buried
 
     def others(self, name: str) -> list[LockFile]:
         """Return the locks of a name whose owners are others and alive, as far as can be told."""
@@ -134,6 +142,8 @@ class Locks:
         return [lock for lock in read_locks(self.folder, name) if lock.path != own and self._may_live(lock)]
 
     def _may_live(self, lock: LockFile) -> bool:
+        if self._is_buried(lock):
+            return False
         alive = lock.alive
         if alive is not None:
             return alive

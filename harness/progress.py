@@ -44,6 +44,15 @@ class Progress:
     def advance_cell(self) -> None:
         self._bars.advance(self._cells)
 
+    def lane(self) -> Callable[[str, int, int], None]:
+        """Return a function that shows the work of another (text, done, total) on a bar of its own; no text hides it."""
+        bar = self._bars.add_task("", total=1, visible=False)
+
+        def show(text: str, done: int, total: int) -> None:
+            self._bars.update(bar, description=text, completed=done, total=total, visible=bool(text))
+
+        return show
+
     @contextmanager
     def work(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show a bar for one piece of work; yields a function that advances it."""

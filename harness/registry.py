@@ -93,9 +93,13 @@ class Registry:
 
     def source_hash(self, kind: str, name: str) -> str:
         """Return the source hash of the plugin that brought a ``task``, ``metric``, ``grader`` or ``attribution``."""
+        return self.brought_by(kind, name).source_hash or ""
+
+    def brought_by(self, kind: str, name: str) -> PluginRecord:
+        """Return the record of the plugin that brought a ``task``, ``metric``, ``grader`` or ``attribution``."""
         known = {"metric": self.metrics, "grader": self.graders, "attribution": self.attributions}
         found = self._find_task(name) if kind == "task" else self._find(kind, name, known[kind])
-        return found.plugin.source_hash or ""
+        return found.plugin
 
     @property
     def warnings(self) -> list[str]:

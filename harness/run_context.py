@@ -11,7 +11,7 @@ from skillneurons.interruption import Interruption
 from skillneurons.locks import Locks
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry
-from skillneurons.results import ResultsFolder
+from skillneurons.results import Result, ResultsFolder
 
 if TYPE_CHECKING:
     from skillneurons.planting import Plant
@@ -40,11 +40,20 @@ class RunContext:
     )  # finished cells that need no reading: whether they were tested
     unfinished: list[str] = field(default_factory=list)  # cells that have their correlations, but no causal part yet
     kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    observed: Callable[[Result], None] | None = None  # who tells the observers of a finished cell; none: this run does
+    tried_again: bool = False  # whether a unit that fails by no rule of ours is raised, to be tried again, not saved
 
     def say_waiting(self, what: str, who: str) -> None:
         """Tell that something is in the hands of another runner, on the screen and at the end."""
         self.display.say(f"waiting for {who}, who has {what} in hand")
         self.notes.append(f"waited for {who}, who had {what} in hand")
+
+    def tell_finished(self, result: Result) -> None:
+        """Tell the observers that a cell is saved; what goes wrong with them is a remark."""
+        if self.observed is not None:
+            self.observed(result)
+        else:
+            self.notes.extend(self.registry.notify("cell_finished", result=result))
 
     def shared(self, name: str, made_for: Any, make: Callable[[], Any]) -> Any:
         """Return what was made under a name for the same purpose, or make it; what was made for another goes first."""

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skillneurons.across_state import across_key, is_measured, nothing_left, sides_of, unfinished_cells
-from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
-from skillneurons.errors import ModelError, StorageError
+from skillneurons.errors import ClusterError, StorageError
+from skillneurons.executor import executor_of
 from skillneurons.interruption import Interrupted, Interruption
 from skillneurons.locks import RUNNER, Locks
 from skillneurons.plan import Unit, plan
@@ -28,13 +27,11 @@ from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
 from skillneurons.results import BOARD_INDEX, Result, ResultsFolder, is_finished
 from skillneurons.run_context import RunContext
-from skillneurons.turns import POLL, run_in_turns
-from skillneurons.unit_cells import run_unit
+from skillneurons.turns import POLL
 
 MANY = 500  # cells of a run; fewer are read again in no time
 
 if TYPE_CHECKING:
-    from skillneurons.model import LanguageModel
     from skillneurons.planting import Plant
 
 
@@ -69,7 +66,8 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
     """Run every cell of a config that is not finished, and compile the table of all cells of the folder.
 
     ``plant`` puts neurons of known truth into the tuned pass (selftest); such results belong into a folder of their own. Raise
-    Interrupted where it is stopped by a signal, StorageError where nothing can be written: what is finished is saved.
+    Interrupted where it is stopped by a signal, StorageError where nothing can be written, ClusterError where the cluster it
+    was to run on fails it: what is finished is saved.
     """
     folder = ResultsFolder(Path(config.output))
     interruption = Interruption()
@@ -77,10 +75,10 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
     try:
         with interruption:
             return _run(config, registry, folder, interruption, units, progress, plant)
-    except StorageError as error:
+    except (StorageError, ClusterError) as error:
         if not units:
             raise
-        raise StorageError(f"{error}; {_standing(folder, units)}, the same command goes on from there") from error
+        raise type(error)(f"{error}; {_standing(folder, units)}, the same command goes on from there") from error
     except KeyboardInterrupt as stopped:
         raise Interrupted(_standing(folder, units), interruption.signum or signal.SIGINT) from stopped
 
@@ -94,8 +92,9 @@ def _run(
     progress: bool,
     plant: Plant | None,
 ) -> RunOutcome:
-    """Plan ``units`` (filled here), run what is open, compile the table."""
+    """Plan ``units`` (filled here), have what is open executed, compile the table."""
     notes: list[str] = []
+    executor = executor_of(config)
     with Locks(folder.locks) as locks:
         if folder.cells.is_dir():  # what is there must not be mended while it is looked at
             _announce(locks, notes, Progress(0, enabled=progress).say)
@@ -115,8 +114,7 @@ def _run(
             config, registry, folder, display, locks, interruption, notes, plant=plant, planned=stamps, known=known
         )
         with display:
-            for model in dict.fromkeys(unit.model for unit in units):
-                _run_model(context, [unit for unit in units if unit.model == model])
+            executor.execute(context, units)
             table, problems = _compile(context, index, len(keys))
     tried = [folder.read_cell(key) for key in open_cells]
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
@@ -156,74 +154,6 @@ def _refuse_hopeless(units: Sequence[Unit]) -> None:
     errors = [unit.data.error for unit in units]
     if errors[0] is not None and all(error is not None for error in errors):
         raise errors[0]
-
-
-def _run_model(context: RunContext, units: Sequence[Unit]) -> None:
-    """Run all units of one model, which is loaded only if there is something to do."""
-    pending = [unit for unit in units if unit.pending]
-    lm: LanguageModel | None = None
-    model_error: ModelError | None = None
-    if any(unit.data.error is None for unit in pending):
-        try:
-            lm = _loaded(context, units[0].model)
-        except ModelError as error:
-            if len(context.config.models) == 1:
-                raise
-            model_error = error
-    run_in_turns(context, pending, lambda unit: run_unit(context, unit, lm, unit.data.error or model_error))
-    context.kept.clear()  # what seeds share is of this model
-    if context.config.causal.enabled and context.config.causal.across and model_error is None:
-        _run_across(context, units, lm)
-
-
-def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | None) -> None:
-    """Measure what concerns several tasks of a model, seed by seed, where that was not done for these cells."""
-    for seed in dict.fromkeys(unit.seed for unit in units):
-        own = [unit for unit in units if unit.seed == seed]
-        if len(own) < 2 or nothing_left(context, seed, own):
-            continue
-        open_cells = [key for unit in own for key in unfinished_cells(context, unit)]
-        if open_cells:
-            context.notes.append(
-                f"across tasks, seed {seed}: not measured yet: the causal part of {len(open_cells)} cells is not finished "
-                f"({', '.join(open_cells)}); the next run tries again"
-            )
-            continue
-        sides, absent = sides_of(context.folder, own)
-        if len(sides) < 2:
-            told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-            context.notes.append(f"across tasks, seed {seed}: not measured, it needs two tasks ({told})")
-            continue
-        key = across_key(context.config, seed, (cell.key for side in sides for cell in side.cells))
-        if is_measured(context.folder.across / f"{key}.json"):
-            continue
-        make_folder(context.folder.across)
-        try:
-            with context.locks.held(key, waiting=lambda who: context.say_waiting("what concerns several tasks", who)):
-                if not is_measured(context.folder.across / f"{key}.json"):
-                    from skillneurons.across import measure_across
-
-                    lm = lm or _loaded(context, units[0].model)
-                    measure_across(context, lm, sides, key, absent)
-        except StorageError:
-            raise
-        except Exception as error:  # the cells are finished and saved; this part alone is missing
-            told = context.registry.told(error)
-            context.notes.append(f"across tasks, seed {seed}: not measured: {told}")
-
-
-def _loaded(context: RunContext, model: str) -> LanguageModel:
-    from skillneurons.loading import load_model
-
-    context.display.say(f"loading {model}")
-    settings = context.config.model.model_dump(exclude={"too_long"})
-    lm = load_model(model, device=context.config.device, **settings)
-    if lm.parity is not None:
-        context.display.say(
-            f"{model}: the cached path differs from the plain forward pass by {lm.parity.distribution:.1e} (total variation), "
-            f"activations by {lm.parity.activations:.1e} of the largest"
-        )
-    return lm
 
 
 def _board_module(name: str) -> Any:

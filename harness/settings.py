@@ -195,6 +195,30 @@ class CausalSettings(Section):
     seed: Annotated[Count, about("Seed of random sets and resamples.")] = 0
 
 
+class ExecutorSettings(Section):
+    """What runs the units: this process, or workers of a Ray cluster. None of it changes a result or its key.
+
+    A worker computes with ``cpus`` threads (at least one).
+    """
+
+    kind: Annotated[Literal["local", "ray"], about("Who does the work: this process, or workers of a Ray cluster.")] = (
+        "local"
+    )
+    address: Annotated[
+        Text | None,
+        about("A Ray cluster, HOST:PORT, or auto: the one that runs here; none: one is started for the run."),
+    ] = None
+    workers: Annotated[
+        Positive | Literal["auto"], about("How many workers; auto: as many as the cluster has room for.")
+    ] = "auto"
+    cpus: Annotated[Number, about("CPUs of a worker, which are its threads.", gt=0)] = 1.0
+    gpus: Annotated[Number, about("GPUs of a worker; less than 1: workers share one.", ge=0)] = 0.0
+    memory_gb: Annotated[
+        Number | None, about("Gigabytes of memory that a worker is given; none: not counted.", gt=0)
+    ] = None
+    shards: Annotated[Positive, about("How many workers share the passes of one model, task and seed.")] = 1
+
+
 class Config(Section):
     """Everything a run needs to know."""
 
@@ -232,6 +256,9 @@ class Config(Section):
     ] = AttributionSettings()
     causal: Annotated[CausalSettings, about("Ablation and steering of the neurons found.")] = CausalSettings()
     cache: Annotated[CacheSettings, about("Memory for the keys and values of inputs.")] = CacheSettings()
+    executor: Annotated[ExecutorSettings, about("Who does the work: this process, or a Ray cluster.")] = (
+        ExecutorSettings()
+    )
 
     @field_validator("tasks", mode="before")
     @classmethod

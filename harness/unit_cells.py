@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from skillneurons.errors import StorageError
+from skillneurons.errors import SkillNeuronsError, StorageError
 from skillneurons.finished_cell import failed_cell, ok_cell, run_record
 from skillneurons.plan import PlannedCell, Unit
 from skillneurons.results import Result, is_finished
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem: BaseException | None) -> None:
-    """Run one unit and save its cells; raise StorageError where nothing can be saved, which ends the run."""
+    """Run one unit and save its cells; raise StorageError where nothing can be saved, which ends the run.
+
+    Where the context says that it is tried again, an error by no rule of ours is raised and saved nowhere.
+    """
     started = time.time()
     left = {cell.key: cell for cell in unit.pending}
     if problem is None and lm is not None:
@@ -42,6 +45,8 @@ def run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem:
             Exception,
             SystemExit,
         ) as error:  # one unit never ends a run; its reason is saved in its cells and shown
+            if context.tried_again and not isinstance(error, SkillNeuronsError):
+                raise
             problem = error
     for cell in left.values():
         _fail(context, unit, cell, started, lm, problem)
@@ -106,5 +111,5 @@ def _finish(
         else:
             context.notes.append(f"{result.key}: another runner took it over and finished it")
         context.locks.release([result.key])
-        context.notes.extend(context.registry.notify("cell_finished", result=result))
+        context.tell_finished(result)
         context.display.advance_cell()

@@ -12,7 +12,7 @@ import pytest
 import skillneurons as sn
 import torch
 from parity_task import parity_examples
-from skillneurons import runner
+from skillneurons import local_executor
 from skillneurons.changes import Change
 from skillneurons.cli import main
 from skillneurons.inputs import EncodedExample, encode_examples
@@ -171,14 +171,14 @@ def test_a_run_records_what_fitted_and_goes_on_where_nothing_does(
     capsys: pytest.CaptureFixture[str],
     most: int,
 ) -> None:
-    load = runner._loaded
+    load = local_executor.load
 
     def small(context: Any, model: str) -> sn.LanguageModel:
         lm = load(context, model)
         Small(lm.model, most)
         return lm
 
-    monkeypatch.setattr(runner, "_loaded", small)
+    monkeypatch.setattr(local_executor, "load", small)
     settings = ["prompt.steps=2", "prompt.num_virtual_tokens=3", "attribution.permutations=19", "causal.enabled=false"]
     arguments = [part for setting in settings for part in ("--set", setting)]
     command = ["run", "-m", str(model_folder("qwen2")), "-t", "arithmetic", "-M", "labels", "--limit", "20"]
