@@ -71,7 +71,10 @@ RANKS = (
     {"compare_text", "compare_plot"},
     {"turns", "unit_cells"},
     {"model_in_hand", "across_turn"},
-    {"local_executor"},
+    {"fingerprint", "worker_display", "schedule", "ray_address"},
+    {"local_executor", "ray_cluster", "ray_worker"},
+    {"ray_crew"},
+    {"ray_executor"},
     {"executor"},
     {"runner"},
     {"testing"},
@@ -96,6 +99,7 @@ HEAVY = (
     "scipy",
     "pyarrow",
     "matplotlib",
+    "ray",
 )
 
 

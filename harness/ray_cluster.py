@@ -1,0 +1,180 @@
+"""The Ray cluster of a run: joined at its address, or started on this machine and ended with the run.
+
+Ray says nothing on the terminal meanwhile, and this process's signals stay its own. A cluster of one's own has no dashboard, sends no
+usage statistics (unless RAY_USAGE_STATS_ENABLED says so) and keeps its files in a folder that goes with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from skillneurons.errors import ClusterError
+from skillneurons.interruption import SIGNALS
+from skillneurons.ray_address import cluster_address
+from skillneurons.settings import ExecutorSettings
+
+OBJECTS = 100 << 20  # bytes of Ray's object store: only short texts travel
+LONGEST_FOLDER = 40  # characters: the paths of sockets have 107 at most
+RAYS_TALK = "ray_listen_error_messages"  # the thread that prints what happens to workers on standard output
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster with what it has in all: CPUs, GPUs, bytes of memory."""
+
+    host: str
+    resources: Mapping[str, float]
+
+    def __str__(self) -> str:
+        cpus, gpus, memory = (self.resources.get(name, 0.0) for name in ("CPU", "GPU", "memory"))
+        return f"{self.host} {cpus:g} CPUs, {gpus:g} GPUs, {memory / 1e9:.1f} GB"
+
+
+def needed(settings: ExecutorSettings) -> dict[str, float]:
+    """Return what one worker takes of a node."""
+    need = {"CPU": settings.cpus, "GPU": settings.gpus, "memory": (settings.memory_gb or 0) * 1e9}
+    return {name: amount for name, amount in need.items() if amount}
+
+
+def room(node: Mapping[str, float], need: Mapping[str, float]) -> int:
+    """Return how many workers fit into resources."""
+    return min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in need.items())
+
+
+def n_workers(settings: ExecutorSettings, nodes: list[Node], free: Mapping[str, float], units: int) -> int:
+    """Return how many workers a run has; raise ClusterError where no node can hold one."""
+    need = needed(settings)
+    places = sum(room(node.resources, need) for node in nodes)
+    if not places:
+        wanted = f"{settings.cpus:g} CPUs, {settings.gpus:g} GPUs" + (
+            f", {settings.memory_gb:g} GB" if settings.memory_gb else ""
+        )
+        raise ClusterError(
+            f"no node of the cluster can hold a worker ({wanted}): {'; '.join(map(str, nodes)) or 'it has no nodes'}; lower "
+            "executor.cpus, executor.gpus or executor.memory_gb"
+        )
+    most = min(places, room(free, need)) if settings.workers == "auto" else settings.workers
+    return max(1, min(most, units))
+
+
+class RayCluster:
+    """While it is entered this process is part of the cluster."""
+
+    def __init__(self, settings: ExecutorSettings) -> None:
+        self._settings = settings
+        self._end = contextlib.ExitStack()
+
+    def __enter__(self) -> RayCluster:
+        try:
+            self._end.enter_context(_quiet())
+            self._join()
+        except BaseException:
+            self._end.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.close()
+
+    def _join(self) -> None:
+        import ray
+
+        address = self._settings.address
+        if address is not None:
+            address = cluster_address(address)
+        if ray.is_initialized():  # by who calls us from Python: it is theirs, and stays
+            here = ray.get_runtime_context().gcs_address
+            if address not in (None, here):
+                raise ClusterError(
+                    f"this process is part of the Ray cluster at {here}; call ray.shutdown() to join {address}"
+                )
+            return
+        given: dict[str, Any] = {"address": address}
+        if address is None:
+            self._end.enter_context(_environment("RAY_USAGE_STATS_ENABLED", "0"))
+            given = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECTS}
+            folder = tempfile.mkdtemp(prefix="skill-")
+            self._end.callback(shutil.rmtree, folder, ignore_errors=True)
+            if len(folder) <= LONGEST_FOLDER:
+                given["_temp_dir"] = folder
+        self._end.callback(ray.shutdown)
+        try:
+            with _own_signals():
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **given)
+        except Exception as error:  # whatever Ray gives up with
+            told = " ".join(str(error).split())[:300]
+            what = f"joining the Ray cluster at {address}" if address else "starting a Ray cluster on this machine"
+            raise ClusterError(f"{what} failed: {type(error).__name__}: {told}") from error
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that are alive."""
+        import ray
+
+        return [Node(str(node["NodeManagerHostname"]), node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+    def free(self) -> Mapping[str, float]:
+        """Return what is not in use now, of all nodes together."""
+        import ray
+
+        found: Mapping[str, float] = ray.available_resources()
+        return found
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable for a while, unless it is set."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Put back the handlers that Ray takes for itself."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {one: signal.getsignal(one) for one in SIGNALS} if main else {}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+class _WithoutRay:
+    """A stream that drops what the thread of Ray's talk writes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.current_thread().name == RAYS_TALK else self._stream.write(text)
+
+    def flush(self) -> None:
+        if threading.current_thread().name != RAYS_TALK:
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off standard output what Ray tells of workers that died: the run tells it itself."""
+    stream: Any = _WithoutRay(sys.stdout)
+    with contextlib.redirect_stdout(stream):
+        yield

@@ -1,0 +1,307 @@
+"""The Ray executor: units are done by workers on the nodes of a cluster, each a runner in the same run folder.
+
+This process plans, gives out jobs (``schedule``), shows the progress of all workers and calls the observers, once per cell. A worker that
+dies, or fails by no rule of ours, is replaced and its job given out again, up to ``TRIES`` times; then its cells are failed with the
+reason. Remarks of workers come in the order of the units, however the jobs ended.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skillneurons.across_turn import open_across, units_together
+from skillneurons.atomic import write_atomic
+from skillneurons.errors import CellError, ClusterError, ModelError, SkillNeuronsError, StorageError
+from skillneurons.fingerprint import brought, installed, other_installation, other_plugins
+from skillneurons.plan import Unit
+from skillneurons.ray_cluster import RayCluster, n_workers
+from skillneurons.ray_crew import Crew, Event, Worker, cannot_import, cause_of, threads_of
+from skillneurons.run_context import RunContext
+from skillneurons.schedule import TRIES, Job, Schedule, across_job, job_of
+from skillneurons.turns import run_in_turns
+from skillneurons.unit_cells import run_unit
+from skillneurons.worker_display import WorkerDisplay
+
+TICK = 0.2  # seconds between two looks at whether the run is to stop
+PLACED_WITHIN = 60.0  # seconds without a single worker, until the run gives up
+STOP_WITHIN = 8.0  # seconds that workers have to stop where nothing is half done
+
+
+class RayExecutor:
+    """Has units executed by workers of a Ray cluster."""
+
+    def execute(self, context: RunContext, units: Sequence[Unit]) -> None:
+        """Execute what is open of the units, and what concerns several of them; raise ClusterError where the cluster fails."""
+        with context.interruption.deferred():  # a signal is acted on between two steps, with all workers told
+            _RayRun(context, units).execute()
+
+
+class _RayRun:
+    """One run: its jobs, which of them are settled, and who of the crew has which."""
+
+    def __init__(self, context: RunContext, units: Sequence[Unit]) -> None:
+        self.context, self.units = context, units
+        self.settings = context.config.executor
+        numbers = {id(unit): number for number, unit in enumerate(units)}
+        self.jobs = [job_of(number, unit) for number, unit in enumerate(units) if unit.pending]
+        self.schedule = Schedule([])
+        self.unsettled = set(self.jobs)
+        self.together = [[numbers[id(unit)] for unit in own] for own in units_together(context, units)]
+        self.hopeless: set[str] = set()  # models that cannot be loaded
+        self.told: set[str] = set()  # cells of which observers know
+        self.shown: dict[Job, int] = {}  # how many cells of a job the screen has counted
+        self.dead: list[str] = []  # tokens of workers that are gone
+        self.lost: list[str] = []  # what became of workers that died
+        self.stillborn = 0  # workers in a row that died before they were prepared
+        self.probe, self.probe_text = f".probe.{uuid.uuid4().hex[:8]}.tmp", uuid.uuid4().hex
+
+    def execute(self) -> None:
+        for job in list(self.jobs):
+            problem = self.units[job.units[0]].data.error
+            if problem is None:
+                self.schedule.add(job)
+            else:
+                self._fail_here(job, problem)
+        for own in list(self.together):
+            self._offer_across(own)
+        try:
+            if self.schedule.open:
+                with RayCluster(self.settings) as cluster:
+                    self._work(cluster)
+        finally:
+            self._gather_notes()
+
+    def _gather_notes(self) -> None:
+        models = list(dict.fromkeys(unit.model for unit in self.units))
+        for job in sorted(self.jobs, key=lambda job: (models.index(job.model), job.across, job.units)):
+            self.context.notes.extend(job.notes)
+
+    def _work(self, cluster: RayCluster) -> None:
+        """Give out jobs until none is left or the run is to stop."""
+        context, schedule = self.context, self.schedule
+        most = n_workers(self.settings, cluster.nodes(), cluster.free(), len(schedule.open))
+        crew = Crew(self.settings, context.display.lane)
+        probe = context.folder.root / self.probe
+        write_atomic(probe, self.probe_text.encode())
+        alone_since = time.monotonic()
+        try:
+            while schedule.open or crew.of("working"):
+                if context.interruption.pending:
+                    self._stop(crew)
+                    return
+                while len(crew.workers) < min(most, len(schedule.open) + len(crew.of("working"))):
+                    crew.hire()
+                self._give_out(crew)
+                event = crew.wait(TICK)
+                if event is not None:
+                    self._heard(crew, event)
+                if crew.placed or not crew.workers:
+                    alone_since = time.monotonic()
+                elif time.monotonic() - alone_since > PLACED_WITHIN:
+                    raise ClusterError(self._no_place(cluster))
+        finally:
+            context.locks.bury(crew.end())
+            probe.unlink(missing_ok=True)
+
+    def _no_place(self, cluster: RayCluster) -> str:
+        nodes = "; ".join(map(str, cluster.nodes())) or "no node"
+        lost = f" ({'; '.join(self.lost[-TRIES:])})" if self.lost else ""
+        return f"no worker could be placed for {PLACED_WITHIN:.0f} seconds{lost}; the cluster has {nodes}, or others use it"
+
+    def _give_out(self, crew: Crew) -> None:
+        for worker in crew.of("idle"):
+            others = {(one.job.model, one.job.task) for one in crew.of("working") if one.job is not None}
+            job = self.schedule.take(worker.last, others)
+            if job is None:
+                return
+            keys = [cell.key for number in job.units for cell in self.units[number].pending]
+            crew.hand(worker, job, {key: self.context.folder.stamp(key) for key in keys})
+
+    def _heard(self, crew: Crew, event: Event) -> None:
+        worker, answer = event.worker, event.answer
+        if event.what == "died":
+            self._died(crew, worker, event.error)
+        elif event.what == "installed":
+            worker.host = str(answer["host"])
+            told = other_installation(installed(), answer["installed"])
+            if told:
+                raise ClusterError(f"worker on {worker.host} {told}")
+            crew.prepare(worker, self._request())
+        elif event.what == "prepared":
+            self._check_prepared(worker, answer)
+            self.stillborn = 0
+            crew.rest(worker)
+        elif event.what == "progress":
+            self._show(worker, answer)
+        else:
+            self._done(crew, worker, answer)
+
+    def _request(self) -> dict[str, Any]:
+        """Return what a worker must know to plan as this process did: plain types, and no path but the folder's."""
+        context = self.context
+        finished = [cell.key for unit in self.units for cell in unit.cells if cell.done]
+        return {
+            "cwd": str(Path.cwd()),
+            "folder": str(context.folder.root.absolute()),
+            "probe": self.probe,
+            "probe_text": self.probe_text,
+            "config": context.config.model_dump(mode="json"),
+            "plugins": list(context.config.plugins),
+            "blocked": [record.name for record in context.registry.records if record.status == "blocked"],
+            "brought": brought(context.config, context.registry),
+            "finished": finished,
+            "planned": dict(context.planned),
+            "dead": list(self.dead),
+            "threads": threads_of(self.settings),
+        }
+
+    def _check_prepared(self, worker: Worker, answer: Mapping[str, Any]) -> None:
+        """Raise ClusterError where a worker does not do the same work as this process would."""
+        told = other_plugins(brought(self.context.config, self.context.registry), answer["plugins"])
+        if answer["plugins"] and told:
+            raise ClusterError(f"worker on {worker.host} {told}")
+        if answer["problem"]:
+            raise ClusterError(f"worker on {worker.host} {answer['problem']}")
+        for unit, there in zip(self.units, answer["units"], strict=True):
+            here = [cell.key for cell in unit.cells]
+            if here != there:
+                raise ClusterError(
+                    f"worker on {worker.host} has other data of task {unit.data.task.name!r}, or another model {unit.model!r} "
+                    f"(cells {', '.join(there)}, here {', '.join(here)}); give every node the same files"
+                )
+        worker.token = str(answer["token"])
+
+    def _show(self, worker: Worker, answer: Mapping[str, Any]) -> None:
+        """Show on the screen what a worker tells of its job, and tell observers of its cells."""
+        job = worker.job
+        if job is None:
+            return
+        who = f"{worker.number} {worker.host}"
+        for line in answer.get("lines", ()):
+            self.context.display.say(f"{who}: {line}")
+        label, done, total = answer.get("work") or (job.label, 0, 1)
+        worker.show(f"{who}: {label}", done, total)
+        self._count(job, answer.get("cells", 0))
+        self._tell(job, answer["finished"])
+
+    def _count(self, job: Job, cells: int) -> None:
+        for _ in range(cells - self.shown.get(job, 0)):
+            self.context.display.advance_cell()
+        self.shown[job] = max(cells, self.shown.get(job, 0))
+
+    def _tell(self, job: Job, keys: Iterable[str]) -> None:
+        """Tell the observers of finished cells, each once."""
+        for key in keys:
+            result = None if key in self.told else self.context.folder.read_cell(key)
+            if result is not None:
+                self.told.add(key)
+                replace(self.context, notes=job.notes).tell_finished(result)
+
+    def _done(self, crew: Crew, worker: Worker, answer: Mapping[str, Any]) -> None:
+        job = worker.job
+        if job is None:
+            raise RuntimeError(f"worker {worker.number} tells of a job that it was not given")
+        self._show(worker, answer)
+        crew.rest(worker)
+        if answer["ended"] == "storage":
+            raise StorageError(str(answer["message"]))
+        if answer["ended"] == "model":
+            raise ModelError(str(answer["message"]))
+        if answer["ended"] == "failed":
+            self._gone(crew, worker)
+            self._again(job, f"it failed on {worker.host}: {answer['message']}")
+            return
+        job.notes += answer["notes"]
+        self.context.unfinished.extend(answer["unfinished"])
+        if answer["hopeless"]:
+            self.hopeless.add(job.model)
+        if answer["ended"] == "done":
+            self._settle(job)
+
+    def _died(self, crew: Crew, worker: Worker, error: BaseException | None) -> None:
+        job, cause = worker.job, cause_of(error)
+        where = f"worker on {worker.host}" if worker.host else "a worker"
+        self._gone(crew, worker)
+        missing = "" if worker.host else cannot_import(error)
+        if missing:
+            here = installed()["skillneurons"]
+            raise ClusterError(
+                f"a worker cannot begin: {missing}; install skillneurons {here} with Ray on every node: "
+                f"pip install 'skillneurons[ray]=={here}'"
+            )
+        self.lost.append(f"{where} {cause}")
+        if job is None:
+            self.stillborn += 1
+            if self.stillborn >= TRIES:
+                raise ClusterError(f"workers end before they begin: {'; '.join(self.lost[-TRIES:])}")
+            return
+        stamps = {key: self.context.folder.stamp(key) for key in worker.stamps}
+        self._tell(job, [key for key, stamp in stamps.items() if stamp != worker.stamps[key] and self._is_final(key)])
+        self._again(job, f"its {where} {cause}")
+
+    def _is_final(self, key: str) -> bool:
+        result = self.context.folder.read_cell(key)
+        return result is not None and (result.status == "failed" or not (result.causal or {}).get("pending"))
+
+    def _gone(self, crew: Crew, worker: Worker) -> None:
+        """Let a worker go for good; what it had in hand is free."""
+        crew.dismiss(worker)
+        if worker.token:
+            self.dead.append(worker.token)
+            self.context.locks.bury([worker.token])
+
+    def _again(self, job: Job, cause: str) -> None:
+        """Give a job out once more, or fail its cells after the last try."""
+        job.causes.append(cause)
+        if not job.hopeless:
+            job.notes.append(f"{job.label}: {cause}; it is done again")
+            self.schedule.add(job)
+        elif job.across:
+            job.notes.append(
+                f"across tasks, seed {job.seed}: not measured: failed {TRIES} times; the last time {cause}"
+            )
+            self._settle(job)
+        else:
+            self._fail_here(job, CellError(f"failed {TRIES} times; the last time {cause}"))
+
+    def _fail_here(self, job: Job, problem: SkillNeuronsError) -> None:
+        """Save the cells of a job as failed, from this process."""
+        context = replace(self.context, notes=job.notes, display=WorkerDisplay(lambda: None))
+        unit = self.units[job.units[0]]
+        run_in_turns(context, [unit], lambda one: run_unit(context, one, None, problem))
+        self.told.update(cell.key for cell in unit.pending)
+        self._settle(job)
+
+    def _settle(self, job: Job) -> None:
+        self.unsettled.discard(job)
+        if not job.across:
+            self._count(job, len(self.units[job.units[0]].pending))
+            for own in [one for one in self.together if job.units[0] in one]:
+                self._offer_across(own)
+
+    def _offer_across(self, own: Sequence[int]) -> None:
+        """Give out what concerns several tasks of a model and seed, once their units are done."""
+        if any(number in job.units for job in self.unsettled for number in own):
+            return
+        units = [self.units[number] for number in own]
+        if units[0].model in self.hopeless:
+            return
+        job = across_job(own, units)
+        self.jobs.append(job)
+        if open_across(replace(self.context, notes=job.notes), units) is not None:
+            self.unsettled.add(job)
+            self.schedule.add(job)
+
+    def _stop(self, crew: Crew) -> None:
+        """Have all workers stop where nothing is half done; what they finished meanwhile is told."""
+        for event in crew.stop(STOP_WITHIN):
+            if event.what == "done" and event.worker.job is not None:
+                self._tell(event.worker.job, event.answer["finished"])
+                crew.rest(event.worker)
+            elif event.what == "died":
+                self._gone(crew, event.worker)
