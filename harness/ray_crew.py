@@ -72,17 +72,21 @@ class Crew:
         self._hired = 0
         self._spare: list[Callable[[str, int, int], None]] = []  # bars of workers that are gone
         self._class = ray.remote(concurrency_groups={WATCH: 1})(RayWorker)
-        threads = str(threads_of(settings))
         self._options: dict[str, Any] = {
             "num_cpus": settings.cpus,
             "num_gpus": settings.gpus,
             "max_restarts": 0,
             "max_task_retries": 0,
             "scheduling_strategy": "SPREAD",
-            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}},
+            "runtime_env": {"env_vars": self.environment(settings)},
         }
         if settings.memory_gb:
             self._options["memory"] = int(settings.memory_gb * 1e9)
+
+    @staticmethod
+    def environment(settings: ExecutorSettings) -> dict[str, str]:
+        """Return what a worker's process begins with: how many threads there are must be known before any is made."""
+        return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads_of(settings)))
 
     def of(self, state: str) -> list[Worker]:
         return [worker for worker in self.workers if worker.state == state]

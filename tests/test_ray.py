@@ -1,0 +1,262 @@
+"""Runs on a real Ray cluster of two nodes: the same bytes as locally, whatever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray_trials import PLUGIN, SETTINGS, arguments, contents, observed, prepared, refusal, run, worker_processes
+from skillneurons import ray_executor
+from skillneurons.config import load_config
+from skillneurons.registry import load_registry
+from skillneurons.runner import run_config
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc, and killed")
+QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+SEEDS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Return a cluster of two nodes with one CPU each."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20, "_system_config": QUICK}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.add_node(num_cpus=1, object_store_memory=100 << 20)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a local run of everything."""
+    import torch
+
+    torch.set_num_threads(1)
+    place = prepared(tmp_path_factory.mktemp("local"))
+    assert run(place, seeds=SEEDS).failed == 0
+    return place / "runs"
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_the_cells_are_those_of_a_local_run(
+    cluster: Any, local: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = prepared(tmp_path)
+    outcome = run(place, cluster.address, SEEDS)
+    assert outcome.failed == 0 and len(outcome.keys) == 8
+    assert contents(place / "runs") == contents(local)  # and no lock, checkpoint or probe is left
+    assert outcome.notes == [
+        f"written: {', '.join(str(place / 'runs' / f'board.{end}') for end in ('md', 'csv', 'parquet'))}"
+    ]
+    log = observed(place)
+    assert sorted(key for key, _, _ in log) == sorted(outcome.keys)  # observers hear of each cell once,
+    assert {pid for _, _, pid in log} == {str(os.getpid())}  # here and not where it was made
+    until(lambda: not worker_processes())
+    import ray
+
+    assert not ray.is_initialized()
+    again = run(place, "127.0.0.1:1", SEEDS)  # nothing is open: no cluster is asked for
+    assert len(again.results) == 8 and contents(place / "runs") == contents(local)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_that_dies_or_breaks_is_replaced_and_nothing_is_lost(
+    cluster: Any, local: Path, tmp_path: Path
+) -> None:
+    place = prepared(tmp_path)
+    (place / "kill-one-1").touch()
+    (place / "break-two-1").touch()
+    outcome = run(place, cluster.address, SEEDS)
+    assert outcome.failed == 0 and contents(place / "runs") == contents(local)
+    told = "\n".join(outcome.notes)
+    assert (
+        f"its worker on {os.uname().nodename} ended unexpectedly (killed, or out of memory); it is done again" in told
+    )
+    assert (
+        f"it failed on {os.uname().nodename}: TypeError: len() takes exactly one argument (4 given); it is done again"
+        in told
+    )
+    assert sorted(key for key, _, _ in observed(place)) == sorted(outcome.keys)
+
+
+def test_a_node_that_is_lost_takes_nothing_with_it(cluster: Any, local: Path, tmp_path: Path) -> None:
+    place = prepared(tmp_path)
+    (place / "wait-1").touch()
+    (second,) = cluster.worker_nodes
+
+    def lose_it() -> None:
+        until(lambda: second.node_id in {file.read_text() for file in place.glob("inside-*")}, 60)
+        cluster.remove_node(second, allow_graceful=False)
+        (place / "wait-1").unlink()
+
+    loser = threading.Thread(target=lose_it)
+    loser.start()
+    try:
+        outcome = run(place, cluster.address, SEEDS)
+    finally:
+        (place / "wait-1").unlink(missing_ok=True)
+        loser.join()
+        cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+    assert outcome.failed == 0 and contents(place / "runs") == contents(local)
+    assert sum("it is done again" in note for note in outcome.notes) == 1
+
+
+def test_a_unit_that_fails_three_times_is_failed_with_its_reason(cluster: Any, tmp_path: Path) -> None:
+    place = prepared(tmp_path)
+    for n in (1, 2, 3):
+        (place / f"kill-one-{n}").touch()
+    outcome = run(place, cluster.address, more=["causal.enabled=false"])
+    host = os.uname().nodename
+    reason = f"failed 3 times; the last time its worker on {host} ended unexpectedly (killed, or out of memory)"
+    failed = {result.key: result.error for result in outcome.results if result.status == "failed"}
+    assert outcome.failed == 2 and len(failed) == 2 and len(outcome.results) == 4
+    for key, error in failed.items():
+        assert key.startswith("one-") and error == {"type": "CellError", "message": reason}
+    assert sorted(status for _, status, _ in observed(place)) == ["failed", "failed", "ok", "ok"]
+    notes = [note for note in outcome.notes if note.startswith(("failed: one", "pocket-small one"))]
+    again = (
+        f"pocket-small one seed 0: its worker on {host} ended unexpectedly (killed, or out of memory); it is done again"
+    )
+    assert notes == [again, again, *(f"failed: {key}: {reason}" for key in outcome.keys if key in failed)]
+
+
+def test_workers_that_are_not_like_this_process_are_refused(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    ray.init(cluster.address, log_to_driver=False, logging_level="CRITICAL")  # which the runs then use
+    try:
+        host, here = os.uname().nodename, ray_executor.installed()
+        standing = "0 of 4 cells are finished and saved, the same command goes on from there"
+        place = prepared(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(ray_executor, "installed", lambda: {**here, "torch": "1.0"})
+            assert refusal(place, cluster.address) == (
+                f"ClusterError: worker on {host} has torch {here['torch']} (here 1.0); install the same versions on every "
+                f"node; {standing}"
+            )
+        with monkeypatch.context() as patch:
+            patch.setattr(ray_executor, "write_atomic", lambda *_: None)
+            assert refusal(place, cluster.address) == (
+                f"ClusterError: worker on {host} does not see {place / 'runs'}; give a folder that all nodes share, or an "
+                f"object store (-o s3://...); {standing}"
+            )
+        config = load_config(**arguments(place), executor="ray", address=cluster.address)
+        registry = load_registry(config.plugins)
+        before = registry.source_hash("metric", "digits")
+        (place / "orders.py").write_text(f"{PLUGIN}\n# another day\n")
+        after = load_registry(config.plugins).source_hash("metric", "digits")
+        with pytest.raises(ray_executor.ClusterError) as refused:
+            run_config(config, registry, progress=False)
+        assert str(refused.value) == (
+            f"worker on {host} has other plugins: "
+            + "; ".join(
+                f"{name} is of plugin orders, source {after} (here it is of plugin orders, source {before})"
+                for name in ("task 'one'", "task 'two'", "metric 'digits'")
+            )
+            + f"; give every node the same plugins; {standing}"
+        )
+        broken = tmp_path / "broken" / "skillneurons"
+        broken.mkdir(parents=True)
+        (broken / "__init__.py").write_text("raise ImportError('not whole')")
+        with monkeypatch.context() as patch:
+            patch.setattr(ray_executor.Crew, "environment", lambda _: {"PYTHONPATH": str(broken.parent)})
+            assert refusal(place, cluster.address) == (
+                f"ClusterError: a worker cannot begin: ImportError: not whole; install skillneurons {here['skillneurons']} "
+                f"with Ray on every node: pip install 'skillneurons[ray]=={here['skillneurons']}'; {standing}"
+            )
+        assert list((place / "runs").rglob("*.*")) == []  # neither locks nor cells nor probes
+    finally:
+        ray.shutdown()
+
+
+def test_what_no_node_has_is_refused_before_anything_starts(cluster: Any, tmp_path: Path) -> None:
+    told = refusal(prepared(tmp_path), cluster.address, ["executor.gpus=1"])
+    node = f"{os.uname().nodename} 1 CPUs, 0 GPUs, "
+    assert told.startswith(f"ClusterError: no node of the cluster can hold a worker (1 CPUs, 1 GPUs): {node}")
+    assert "; lower executor.cpus, executor.gpus or executor.memory_gb; 0 of 4 cells are finished and saved" in told
+    assert told.count(node) == 2 and not worker_processes()
+
+
+def test_a_cluster_without_room_is_given_up(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    ray.init(cluster.address, log_to_driver=False, logging_level="CRITICAL")
+    try:
+        taken = [ray.remote(threading.Event).options(num_cpus=1).remote() for _ in range(2)]
+        ray.get([one.is_set.remote() for one in taken])
+        monkeypatch.setattr(ray_executor, "PLACED_WITHIN", 1.0)
+        told = refusal(prepared(tmp_path), cluster.address)
+    finally:
+        ray.shutdown()
+    assert told.startswith("ClusterError: no worker could be placed for 1 seconds; the cluster has ")
+    assert told.endswith(", or others use it; 0 of 4 cells are finished and saved, the same command goes on from there")
+
+
+def command(place: Path, steps: int, *more: str) -> list[str]:
+    settings = [*SETTINGS, f"prompt.steps={steps}", "prompt.eval_every=100000", "causal.enabled=false"]
+    asked = ["run", str(place / "config.yaml"), "-m", "pocket-small", "-o", str(place / "runs"), "--device", "cpu"]
+    return [*asked, "-p", str(place / "orders.py"), *(part for one in settings for part in ("--set", one)), *more]
+
+
+def test_a_run_that_is_stopped_or_killed_leaves_no_cluster_and_goes_on(tmp_path: Path) -> None:
+    places = {name: prepared(tmp_path / name) for name in ("whole", "stopped")}
+    for place in places.values():
+        (place / "config.yaml").write_text("tasks: [one, two]\nmetrics: [digits]\n")
+    place, environ = places["stopped"], {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+    script = [sys.executable, "-m", "skillneurons"]
+    ray = ["--executor", "ray", "--set", "executor.workers=2"]
+
+    def start(*more: str) -> subprocess.Popen[str]:
+        asked = [*script, *command(place, 2500, *more)]
+        return subprocess.Popen(
+            asked, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def tuning() -> bool:
+        return len(list(place.glob("runs/locks/prompt-*.lock"))) == 2
+
+    running = start(*ray)
+    until(tuning, 60)
+    time.sleep(0.5)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: Ray's processes hear it too
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and out == ""
+    first, second, *rest = err.splitlines()
+    assert first.startswith("skillneurons: interrupted; 0 of 2 cells are finished and saved; the tuning of one-")
+    assert first.endswith("goes on from its checkpoint") and second.startswith(
+        "skillneurons: continue with: skillneurons run"
+    )
+    assert rest == []
+    assert not worker_processes() and not (place / "runs" / "locks").exists()
+    assert len(list(place.glob("runs/checkpoints/*.safetensors"))) == 2
+
+    running = start(*ray)
+    until(tuning, 60)
+    running.kill()
+    running.communicate(timeout=60)
+    until(lambda: not worker_processes())
+    done = start()
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0, err
+    whole = [*script, *command(places["whole"], 2500)]
+    subprocess.run(whole, env=environ, check=True, capture_output=True)
+    assert contents(place / "runs") == contents(places["whole"] / "runs")
