@@ -24,7 +24,7 @@ from skillneurons.ray_address import cluster_address
 from skillneurons.settings import ExecutorSettings
 
 OBJECTS = 100 << 20  # bytes of Ray's object store: only short texts travel
-LONGEST_FOLDER = 40  # characters: the paths of sockets have 107 at most
+LONGEST_FOLDER = 25  # characters of a place for temporary files: the paths of sockets have 107 at most
 RAYS_TALK = "ray_listen_error_messages"  # the thread that prints what happens to workers on standard output
 
 
@@ -103,10 +103,8 @@ class RayCluster:
         if address is None:
             self._end.enter_context(_environment("RAY_USAGE_STATS_ENABLED", "0"))
             given = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECTS}
-            folder = tempfile.mkdtemp(prefix="skill-")
+            given["_temp_dir"] = folder = _folder()
             self._end.callback(shutil.rmtree, folder, ignore_errors=True)
-            if len(folder) <= LONGEST_FOLDER:
-                given["_temp_dir"] = folder
         self._end.callback(ray.shutdown)
         try:
             with _own_signals():
@@ -128,6 +126,12 @@ class RayCluster:
 
         found: Mapping[str, float] = ray.available_resources()
         return found
+
+
+def _folder() -> str:
+    """Return a new folder for what Ray keeps, whose name leaves room for those of its sockets."""
+    usual = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="skill-", dir="/tmp" if len(usual) > LONGEST_FOLDER else usual)  # noqa: S108  # new, ours
 
 
 @contextlib.contextmanager
