@@ -8,14 +8,12 @@ reason. Remarks of workers come in the order of the units, however the jobs ende
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from skillneurons.across_turn import open_across, units_together
-from skillneurons.atomic import write_atomic
 from skillneurons.errors import CellError, ClusterError, ModelError, SkillNeuronsError, StorageError
 from skillneurons.fingerprint import brought, installed, other_installation, other_plugins
 from skillneurons.plan import Unit
@@ -58,7 +56,6 @@ class _RayRun:
         self.dead: list[str] = []  # tokens of workers that are gone
         self.lost: list[str] = []  # what became of workers that died
         self.stillborn = 0  # workers in a row that died before they were prepared
-        self.probe, self.probe_text = f".probe.{uuid.uuid4().hex[:8]}.tmp", uuid.uuid4().hex
 
     def execute(self) -> None:
         for job in list(self.jobs):
@@ -86,8 +83,6 @@ class _RayRun:
         context, schedule = self.context, self.schedule
         most = n_workers(self.settings, cluster.nodes(), cluster.free(), len(schedule.open))
         crew = Crew(self.settings, context.display.lane)
-        probe = context.folder.root / self.probe
-        write_atomic(probe, self.probe_text.encode())
         alone_since = time.monotonic()
         try:
             while schedule.open or crew.of("working"):
@@ -106,7 +101,6 @@ class _RayRun:
                     raise ClusterError(self._no_place(cluster))
         finally:
             context.locks.bury(crew.end())
-            probe.unlink(missing_ok=True)
 
     def _no_place(self, cluster: RayCluster) -> str:
         nodes = "; ".join(map(str, cluster.nodes())) or "no node"
@@ -148,8 +142,7 @@ class _RayRun:
         return {
             "cwd": str(Path.cwd()),
             "folder": str(context.folder.root.absolute()),
-            "probe": self.probe,
-            "probe_text": self.probe_text,
+            "driver": context.locks.me.token,
             "config": context.config.model_dump(mode="json"),
             "plugins": list(context.config.plugins),
             "blocked": [record.name for record in context.registry.records if record.status == "blocked"],

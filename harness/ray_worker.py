@@ -23,7 +23,7 @@ from skillneurons.plugin_calls import error_line
 
 if TYPE_CHECKING:
     from skillneurons.plan import Unit
-    from skillneurons.results import Result
+    from skillneurons.results import Result, ResultsFolder
     from skillneurons.run_context import RunContext
 
 
@@ -66,7 +66,7 @@ class RayWorker:
         with contextlib.suppress(OSError):  # no such folder here: what is relative to it is then told as missing
             os.chdir(asked["cwd"])
         folder = ResultsFolder(Path(asked["folder"]))
-        if not _sees(folder, asked["probe"], asked["probe_text"]):
+        if not _sees(folder, asked["driver"]):
             return f"does not see {folder.root}; give a folder that all nodes share, or an object store (-o s3://...)"
         config = Config.model_validate(asked["config"])
         registry = load_registry(asked["plugins"], asked["blocked"])
@@ -170,9 +170,8 @@ class RayWorker:
         self._end.close()
 
 
-def _sees(folder: Any, name: str, text: str) -> bool:
-    """Return whether the file is there that the driver has just written."""
-    try:
-        return bool((folder.root / name).read_text("utf-8") == text)
-    except OSError:
-        return False
+def _sees(folder: ResultsFolder, driver: str) -> bool:
+    """Return whether the lock of the driver is there, which says that it is at work in the folder."""
+    from skillneurons.locks import read_locks
+
+    return any(lock.owner is not None and lock.owner.token == driver for lock in read_locks(folder.locks))
