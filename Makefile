@@ -60,6 +60,8 @@ bench: .bench/.installed
 	.bench/bin/python tests/benchmarks/start_cost.py
 	.bench/bin/python tests/benchmarks/rerun_cost.py
 	.bench/bin/python tests/benchmarks/estimate_check.py
+	.bench/bin/pip install -c constraints.txt -e ".[ray]"
+	.bench/bin/python tests/benchmarks/ray_cost.py
 
 # mypy cannot follow the folders that make up the package, so it reads a copy laid out as installed.
 lint: $(VENV)/.lint

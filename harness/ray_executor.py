@@ -199,8 +199,10 @@ class _RayRun:
         job = worker.job
         if job is None:
             raise RuntimeError(f"worker {worker.number} tells of a job that it was not given")
-        self._show(worker, answer)
         crew.rest(worker)
+        if answer["ended"] in ("done", "stopped"):
+            self._give_out(crew)  # before anything else: nobody waits while observers are told
+        self._tell(job, answer["finished"])
         if answer["ended"] == "storage":
             raise StorageError(str(answer["message"]))
         if answer["ended"] == "model":
