@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from skillneurons.errors import StorageError
@@ -75,14 +75,22 @@ class Mirror:
         """Bring files of a listing here; what was fetched with the same stamp is here already."""
         self._bring({one.name: one for one in found})
 
+    def is_there(self, path: Path) -> bool:
+        """Whether a file, or the folder of a prompt or pass, is in the store; nothing is fetched."""
+        name = self.name(path)
+        section, _, rest = name.partition("/")
+        last = f"/{LAST[section]}" if section in LAST and "/" not in rest else ""
+        return self.store.info(name + last) is not None
+
     def has(self, found: Found) -> bool:
         """Whether a file of a listing is here as it is there."""
         return bool(found.stamp) and self._stamps.get(found.name) == found.stamp
 
-    def fetch_folder(self, folder: str, *, deep: bool = False, skip: Iterable[str] = ()) -> None:
-        """Bring a whole folder to what it is in the store, but for the files named in ``skip``."""
-        left = set(skip)
-        listed = {name: one for name, one in self._listed(folder, deep=deep).items() if name not in left}
+    def fetch_folder(
+        self, folder: str, *, deep: bool = False, wanted: Callable[[str], bool] = lambda name: True
+    ) -> None:
+        """Bring a whole folder to what it is in the store, as far as its files are ``wanted``; others are not here then."""
+        listed = {name: one for name, one in self._listed(folder, deep=deep).items() if wanted(name)}
         here = self.root / folder
         if here.is_dir():
             for path in sorted(here.rglob("*") if deep else here.iterdir()):

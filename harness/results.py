@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from numbers import Integral, Real
@@ -251,8 +251,8 @@ class ResultsFolder:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a folder of cells; one in a store needs none before its first cell."""
-        return self.cells.is_dir() if self.mirror is None else True
+        """Whether there is a folder of cells; a store has no folders, but files in them."""
+        return self.cells.is_dir() if self.mirror is None else bool(self.mirror.store.listing("cells"))
 
     def told(self, text: str) -> str:
         """Return a text in which files are called by where they are, not by this process's copy."""
@@ -276,15 +276,30 @@ class ResultsFolder:
         else:
             self.mirror.remove(path)
 
-    def as_it_is(self, besides: Iterable[str] = ()) -> ResultsFolder:
-        """Return the folder with the cells as they are at this moment, to be read many times; those of the keys ``besides`` are left out."""
+    def has(self, path: Path) -> bool:
+        """Whether a file, or the folder of a prompt or pass, is there now."""
+        return path.exists() if self.mirror is None else self.mirror.is_there(path)
+
+    def as_it_is(self, besides: Container[str] = frozenset(), *, records: bool = False) -> ResultsFolder:
+        """Return the folder with its cells as they are at this moment, to be read many times.
+
+        Those of the keys ``besides`` need not be there; ``records`` asks for run records and comparisons across tasks too.
+        """
         if self.mirror is None:
             return self
-        self.mirror.fetch_folder("cells", skip=(f"cells/{key}{end}" for key in besides for end in (".json", ".run.json")))
+        ends = (".run.json", ".json") if records else (".json",)
+
+        def wanted(name: str) -> bool:
+            key = name.partition("/")[2].removesuffix(".json").removesuffix(".run")
+            return (records or not name.endswith(".run.json")) and name.endswith(ends) and key not in besides
+
+        self.mirror.fetch_folder("cells", wanted=wanted)
+        if records:
+            self.mirror.fetch_folder("across")
         return ResultsFolder(self.root)
 
-    def mirrored(self) -> ResultsFolder:
-        """Return the folder as far as this process knows it, for when a store does not answer."""
+    def as_known(self) -> ResultsFolder:
+        """Return the folder as far as this process has seen it or written to it, for when a store does not answer."""
         return ResultsFolder(self.root)
 
     @property
@@ -379,14 +394,14 @@ class ResultsFolder:
     def iter_cells(self, begins: str = "") -> Iterator[tuple[Path, Result | DamagedCell]]:
         """Yield every cell file (whose name ``begins`` so) with its content, sorted by name."""
         if self.mirror is not None:
-            self.mirror.fetch_listed(one for one in self.mirror.listed("cells") if _is_cell(one.name, begins))
+            self.mirror.fetch_folder("cells", wanted=lambda name: _is_cell(name.partition("/")[2], begins))
         for path in sorted(self.cells.glob("*.json")):
-            if _is_cell(self.mirror.name(path) if self.mirror is not None else f"cells/{path.name}", begins):
+            if _is_cell(path.name, begins):
                 yield path, load_cell(path)
 
 
 def _is_cell(name: str, begins: str) -> bool:
-    return name.startswith(f"cells/{begins}") and name.endswith(".json") and not name.endswith(".run.json")
+    return name.startswith(begins) and name.endswith(".json") and not name.endswith(".run.json")
 
 
 def _stamp_of(found: Found | None) -> tuple[int, int] | None:
@@ -404,7 +419,7 @@ def open_folder(place: str | Path | ResultsFolder) -> ResultsFolder:
     if not is_url(place) or isinstance(place, Path):
         return ResultsFolder(Path(place))
     if place.lower().startswith(("file://", "local://")):
-        return ResultsFolder(Path("/" + place.partition(URL)[2].lstrip("/")))
+        return ResultsFolder(Path(place.partition(URL)[2]))
     from skillneurons.mirror import Mirror
 
     mirror = Mirror(Store(place))

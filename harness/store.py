@@ -11,6 +11,7 @@ Options of a driver (endpoint, profile, anonymous) come from the user's environm
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import threading
 import time
@@ -307,9 +308,8 @@ def _s3_options(configured: Mapping[str, Any]) -> dict[str, Any]:
 
 def _package(protocol: str, error: ImportError) -> str:
     """Return the package whose absence keeps a protocol from being used."""
-    from fsspec.registry import known_implementations
-
-    package = str(known_implementations.get(protocol, {}).get("class", "")).partition(".")[0]
+    known = importlib.import_module("fsspec.registry").known_implementations  # fsspec.registry itself is a mapping
+    package = str(known.get(protocol, {}).get("class", "")).partition(".")[0]
     if package in ("", "fsspec") or importlib.util.find_spec(package) is not None:
         return error.name or package or protocol
     return package

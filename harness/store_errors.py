@@ -104,7 +104,9 @@ def why(error: BaseException, protocol: str, bucket: str) -> tuple[str, str]:
         where = "the network and AWS_ENDPOINT_URL" if protocol in S3 else "the network and the address"
         return "the store does not answer", f"check {where}"
     told = " ".join(_ADDRESS.sub("(address)", str(error)).split()) or type(error).__name__
-    return told if isinstance(error, OSError) else f"{type(error).__name__}: {told}", "check the address and your access"
+    return told if isinstance(
+        error, OSError
+    ) else f"{type(error).__name__}: {told}", "check the address and your access"
 
 
 def store_error(does: str, place: str, error: BaseException, protocol: str, bucket: str) -> StorageError:

@@ -109,20 +109,19 @@ class StoreShelf:
             parts = name_and_number(one.name.removeprefix(f"{_FOLDER}/"))
             if parts is not None and (name is None or parts[0] == name):
                 known[one.name] = parts
-        unread = [one for one in known if (one, stamps[one]) not in self._read]
         gone = set()
-        for one, data in self._store.read_many(unread):
+        for place, data in self._store.read_many([one for one in known if (one, stamps[one]) not in self._read]):
             if data is None:
-                gone.add(one)
+                gone.add(place)
             else:
-                self._read[one, stamps[one]] = owner_of(data)
+                self._read[place, stamps[place]] = owner_of(data)
         found = []
-        for one, parts in known.items():
-            if one not in gone:
-                owner = self._read[one, stamps[one]]
+        for place, parts in known.items():
+            if place not in gone:
+                owner = self._read[place, stamps[place]]
                 sign = f"{_FOLDER}/{ALIVE}{owner.token[:8]}.1.lock" if owner is not None else ""
-                beat = (_number(stamps.get(sign, "")), _number(stamps[one]))
-                found.append(LockFile(Path(one), *parts, owner, beat))
+                beat = (_number(stamps.get(sign, "")), _number(stamps[place]))
+                found.append(LockFile(Path(place), *parts, owner, beat))
         return sorted(found, key=lambda lock: (lock.name, lock.number))
 
     def look(self, path: Path) -> LockFile | None:
