@@ -16,7 +16,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +52,7 @@ class Locks:
         self._seen: dict[
             Path, tuple[tuple[int, int], float]
         ] = {}  # others' heartbeats, and since when they stand still
+        self._stuck: set[str] = set()  # names that could not be given back
         self._stop = threading.Event()
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -74,8 +75,7 @@ class Locks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with contextlib.suppress(StorageError):  # a store that is gone: the locks are left, and taken over
-                self.release(list(self._held))
+            self.release(list(self._held))
             self._clear_dead()
         finally:
             self._stop.set()
@@ -121,6 +121,10 @@ class Locks:
         return True
 
     def _take(self, name: str) -> bool:
+        if name in self._stuck:
+            self._stuck.discard(name)
+            if self.holds(name):
+                return True
         before = self.shelf.find(name)
         if any(self._may_live(lock) for lock in before):
             return False
@@ -136,19 +140,29 @@ class Locks:
         return True
 
     def release(self, names: Iterable[str]) -> None:
-        """Give locks back; names that are not held are passed over, and files that are another's by now."""
+        """Give locks back; names that are not held are passed over, and files that are another's by now.
+
+        Where a store does not answer just now a lock stays, until it is taken again or this process ends.
+        """
         for name in names:
             held = self._held.get(name)
             if held is None:
                 continue
-            for lock in held[1]:
-                found = self.shelf.look(lock.path)
-                if found is not None and found.owner == lock.owner:
-                    self.shelf.remove(lock.path)
-            if self._is_mine(held[0]):  # the own file last: it keeps others away
-                self.shelf.remove(held[0])
+            try:
+                self._give_back(*held)
+            except StorageError:
+                self._stuck.add(name)
+                continue
             with self._guard:
                 self._held.pop(name, None)
+
+    def _give_back(self, path: Path, before: Sequence[LockFile]) -> None:
+        for lock in before:
+            found = self.shelf.look(lock.path)
+            if found is not None and found.owner == lock.owner:
+                self.shelf.remove(lock.path)
+        if self._is_mine(path):  # the own file last: it keeps others away
+            self.shelf.remove(path)
 
     def _is_mine(self, path: Path) -> bool:
         lock = self.shelf.look(path)  # without an owner it cannot be read just now: it was made by this process

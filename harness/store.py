@@ -11,6 +11,7 @@ Options of a driver (endpoint, profile, anonymous) come from the user's environm
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import importlib.util
 import threading
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from skillneurons.errors import UserError, unknown_name
+from skillneurons.errors import UserError
 from skillneurons.store_errors import S3, code_of, is_transient, store_error, without_password
 
 URL = "://"
@@ -28,7 +29,8 @@ WHOLE = (*S3, "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory")  # an 
 PROMISES = (*S3, "gs", "gcs", "az", "abfs", "abfss", "memory")  # whose drivers ask the server to create, not to replace
 BUCKETS = tuple(name for name in WHOLE if name != "memory")
 TRIES, PAUSE = 4, 0.2  # s, four times as long each time
-CONNECT, READ = 5, 60  # s, until a server that says nothing is given up
+CONNECT, READ = 5, 30  # s, until a server that says nothing is given up
+LONGEST = 30.0  # s, after which nothing is tried again
 AT_ONCE = 64  # files in hand
 _EXTRAS = {"s3fs": "'skillneurons[s3]'"}
 # what stores call a mark that changes with a file (a hash, a version), and its time
@@ -62,9 +64,10 @@ class Store:
     """One place in a store. ``url`` is how it is shown: without a password."""
 
     def __init__(self, url: str) -> None:
-        self.url = without_password(url.rstrip("/"))
+        url = url if url.endswith(URL) else url.rstrip("/")
+        self.url = without_password(url)
         first = url.partition("::")[0].partition(URL)[0].lower()
-        self._system, self._root = self._opened(url.rstrip("/"), first)
+        self._system, self._root = self._opened(url, first)
         self.protocol = first
         self.bucket = self._root.strip("/").partition("/")[0] if first in BUCKETS else ""
         self.promises = first in PROMISES
@@ -76,11 +79,12 @@ class Store:
     def _opened(self, url: str, first: str) -> tuple[Any, str]:
         import fsspec  # type: ignore[import-untyped]
 
-        known = sorted({*fsspec.available_protocols(), *fsspec.registry} - {"local"})
+        known = {*fsspec.available_protocols(), *fsspec.registry}
         for name in (part.partition(URL)[0] for part in url.split("::")):
             if name.lower() not in known:
-                problem = unknown_name("protocol", name.lower(), known, "give a folder, or a URL as s3://bucket/run")
-                raise UserError(f"cannot open {self.url}: {problem}")
+                near = difflib.get_close_matches(name.lower(), sorted(known), n=1)
+                told = f"no protocol named {name!r} is known" + (f" (did you mean {near[0]!r}?)" if near else "")
+                raise UserError(f"cannot open {self.url}: {told}; give a folder, or a URL as in s3://bucket/run")
         options: dict[str, Any] = {"use_listings_cache": False}
         if first in S3:
             options["config_kwargs"] = _s3_options(fsspec.config.conf.get("s3", {}))
@@ -93,6 +97,8 @@ class Store:
             ) from error
         except Exception as error:
             raise store_error("open", self.url, error, first, "") from error
+        if first in S3:
+            system.retries = 1  # its own, on top of which ours would take minutes
         return system, str(root).rstrip("/")
 
     def _at(self, name: str) -> str:
@@ -104,7 +110,7 @@ class Store:
 
     def _tried(self, does: str, name: str, action: Callable[[], T], known: tuple[type[Exception], ...] = ()) -> T:
         """Do something, again where that may help; raise StorageError where it fails, ``known`` errors as they are."""
-        pause = PAUSE
+        pause, begun = PAUSE, time.monotonic()
         for left in reversed(range(1 if self._gone else TRIES)):
             try:
                 done = action()
@@ -113,7 +119,7 @@ class Store:
             except known:
                 raise
             except Exception as error:
-                if left and is_transient(error):
+                if left and is_transient(error) and time.monotonic() - begun < LONGEST:
                     time.sleep(pause)
                     pause *= 4
                     continue

@@ -1,6 +1,6 @@
-"""An S3 server on loopback (``moto.server`` in a process of its own), and what a test asks it directly, besides our own code.
+"""An S3 server on loopback (``moto.server`` in a process of its own), and what a test asks it directly, past our own code.
 
-``python s3_server.py`` is not needed: ``with s3_server() as server`` starts one on a free port and waits until it answers.
+``door`` stands in front of one that is to misbehave: to refuse, to fall silent, to know no conditional writes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -96,11 +98,91 @@ def s3_server() -> Iterator[Server]:
         child.wait()
 
 
-def use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process, and those it starts, use the server."""
+def use(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process, and those it starts, use the server at an endpoint."""
     import s3fs
 
-    for name, value in server.environment.items():
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+class _Door(ThreadingHTTPServer):
+    daemon_threads = True
+
+
+@contextlib.contextmanager
+def door(server: Server, rule: Callable[[BaseHTTPRequestHandler], int | None]) -> Iterator[str]:
+    """Stand in front of a server; yield the endpoint.
+
+    ``rule`` sees each request first: it may change its headers, answer with a status of its own, or (0) close the connection.
+    """
+    import http.client
+    from urllib.parse import urlsplit
+
+    behind = urlsplit(server.endpoint)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _any(self) -> None:
+            body = self._body()
+            status = rule(self)
+            if status == 0:
+                self.close_connection = True
+                return
+            if status is not None:
+                self._answer(status, {}, b"" if self.command == "HEAD" else _ERRORS.get(status, b""))
+                return
+            there = http.client.HTTPConnection(str(behind.hostname), behind.port)
+            hop = ("connection", "transfer-encoding", "expect", "content-length")
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in hop}
+            there.request(self.command, self.path, body, headers)
+            got = there.getresponse()
+            data = got.read()
+            self._answer(got.status, dict(got.getheaders()), data)
+            there.close()
+
+        def _body(self) -> bytes:
+            if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            found = b""
+            while size := int(self.rfile.readline().partition(b";")[0], 16):
+                found += self.rfile.read(size)
+                self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass
+            return found
+
+        def _answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
+                    self.send_header(name, value)
+            length = {name.lower(): value for name, value in headers.items()}.get("content-length", "0")
+            self.send_header("Content-Length", length if self.command == "HEAD" else str(len(data)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any
+
+    with _Door(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.server_address[1]}"
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+_ERRORS = {
+    403: b"<Error><Code>AccessDenied</Code><Message>Access Denied by arn:secret</Message></Error>",
+    501: b"<Error><Code>NotImplemented</Code><Message>A header is not implemented</Message></Error>",
+    503: b"<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>",
+}
