@@ -263,16 +263,15 @@ class Store:
         return self._tried("write", name, created) or self.read(name) == data  # the answer to the first try was lost
 
     def keeps_promise(self, name: str) -> bool:
-        """Whether a file that is there is not created again: the same file is created twice, and removed."""
+        """Find out whether a file that is there is not created again: the same file is made twice, and removed."""
         if not self.promises:
             return False
         try:
             self._tried("write", name, lambda: self._twice(name), (_UnkeptError,))
-            kept = True
         except _UnkeptError:
-            kept = False
+            self.promises = False
         self.remove(name)
-        return kept
+        return self.promises
 
     def _twice(self, name: str) -> None:
         place = self._at(name)
