@@ -96,7 +96,9 @@ def measure_across(
             found["on_demand"] = _on_demand(context, lm, sides, beds, skill)
         step(1)
     found["failures"], found["errors"] = parts.failures, parts.errors
-    write_json_atomic(context.folder.across / f"{key}.json", found)
+    path = context.folder.across / f"{key}.json"
+    write_json_atomic(path, found)
+    context.folder.publish(path)
     context.notes.extend(f"{label}: {what}: {reason}" for what, reason in {**parts.failures, **parts.errors}.items())
 
 

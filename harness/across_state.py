@@ -27,7 +27,7 @@ def missing_across(config: Config, folder: ResultsFolder, units: Sequence[Unit])
     """Return whether what concerns several tasks of one model and seed is still to be measured; all cells are finished."""
     sides, _ = sides_of(folder, units)
     key = across_key(config, units[0].seed, (cell.key for side in sides for cell in side.cells))
-    return len(sides) > 1 and not is_measured(folder.across / f"{key}.json")
+    return len(sides) > 1 and not is_measured(folder.fetched(folder.across / f"{key}.json"))
 
 
 def is_measured(path: Path) -> bool:
@@ -46,7 +46,7 @@ def nothing_left(context: RunContext, seed: int, units: Sequence[Unit]) -> bool:
         return False
     part = [unit for unit in units if unit.prompt_key and any(context.known[cell.key] for cell in unit.cells)]
     key = across_key(context.config, seed, (cell.key for unit in part for cell in unit.cells))
-    return len(part) < 2 or is_measured(context.folder.across / f"{key}.json")
+    return len(part) < 2 or is_measured(context.folder.fetched(context.folder.across / f"{key}.json"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def sides_of(folder: ResultsFolder, units: Sequence[Unit]) -> tuple[list[Side], 
     """Return the tasks of one model and seed whose cells are finished and tested, and why the others are not there."""
     sides, absent = [], {}
     for unit in units:
-        found = [folder.read_cell(cell.key) for cell in unit.cells]
+        found = folder.read_cells([cell.key for cell in unit.cells])
         cells = [cell for cell in found if cell is not None and cell.status == "ok"]
         tested = {column: cell.key for cell in cells for column in cell.tested_columns}
         foremost = [name for name in unit.data.task.primary if name in tested]
@@ -86,7 +86,7 @@ def sides_of(folder: ResultsFolder, units: Sequence[Unit]) -> tuple[list[Side], 
 
 def unfinished_cells(context: RunContext, unit: Unit) -> list[str]:
     """Return the keys of cells whose causal part broke off or failed: what they will say is not known yet."""
-    cells = [context.folder.read_cell(cell.key) for cell in unit.cells]
+    cells = context.folder.read_cells([cell.key for cell in unit.cells])
     return [
         cell.key
         for cell in cells

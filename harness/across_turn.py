@@ -54,7 +54,7 @@ def open_across(context: RunContext, own: Sequence[Unit]) -> AcrossTurn | None:
         context.notes.append(f"across tasks, seed {seed}: not measured, it needs two tasks ({told})")
         return None
     key = across_key(context.config, seed, (cell.key for side in sides for cell in side.cells))
-    return None if is_measured(context.folder.across / f"{key}.json") else AcrossTurn(sides, absent, key)
+    return None if _is_measured(context, key) else AcrossTurn(sides, absent, key)
 
 
 def run_across(context: RunContext, own: Sequence[Unit], model: Callable[[], LanguageModel]) -> None:
@@ -65,7 +65,7 @@ def run_across(context: RunContext, own: Sequence[Unit], model: Callable[[], Lan
     make_folder(context.folder.across)
     try:
         with context.locks.held(turn.key, waiting=lambda who: context.say_waiting("what concerns several tasks", who)):
-            if not is_measured(context.folder.across / f"{turn.key}.json"):
+            if not _is_measured(context, turn.key):
                 from skillneurons.across import measure_across
 
                 measure_across(context, model(), turn.sides, turn.key, turn.absent)
@@ -74,3 +74,7 @@ def run_across(context: RunContext, own: Sequence[Unit], model: Callable[[], Lan
     except Exception as error:  # the cells are finished and saved; this part alone is missing
         told = context.registry.told(error)
         context.notes.append(f"across tasks, seed {own[0].seed}: not measured: {told}")
+
+
+def _is_measured(context: RunContext, key: str) -> bool:
+    return is_measured(context.folder.fetched(context.folder.across / f"{key}.json"))

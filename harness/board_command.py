@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from skillneurons.command_input import loaded_registry, say
+from skillneurons.command_input import loaded_registry, opened, say
+from skillneurons.results import ResultsFolder, open_folder
 
 if TYPE_CHECKING:
     from skillneurons.leaderboard.site.task_page import About
+
+SITE = "site"  # its folder, beside index.html
 
 
 def leaderboard_command(arguments: argparse.Namespace) -> int:
@@ -25,40 +29,57 @@ def leaderboard_command(arguments: argparse.Namespace) -> int:
 
 
 def _rebuild(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
+    dirs = arguments.dirs or ["runs"]
+    folders = {place: open_folder(place) for place in [*dirs, *([arguments.output] if arguments.output else [])]}
+    with opened(folders[arguments.output or dirs[0]]) as out:
+        return _rebuilt(arguments, [folders[place] for place in dirs], out)
 
-    from skillneurons.errors import ResultsError, UserError
+
+def _rebuilt(arguments: argparse.Namespace, folders: Sequence[ResultsFolder], out: ResultsFolder) -> int:
+    from skillneurons.errors import ResultsError
     from skillneurons.leaderboard.ahead import processes_here
     from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
     from skillneurons.leaderboard.index import NAME, Index
-    from skillneurons.leaderboard.sources import URL
 
-    dirs = arguments.dirs or ["runs"]
-    if URL in (arguments.output or dirs[0]):
-        raise UserError(
-            f"the board is written to a local folder, not to {arguments.output or dirs[0]}: give one with -o DIR"
-        )
-    out = Path(arguments.output or dirs[0])
     formats = tuple(arguments.format) or ("md", "csv", "parquet")
     about = _about_tasks(arguments) if "html" in formats else {}
-    index = Index(None if arguments.check else out / NAME)
-    board = build_board(dirs, index, processes=processes_here())
+    index = Index(None if arguments.check else out.fetched(out.root / NAME), out.place)
+    board = build_board(folders, index, processes=processes_here())
+    before = _as_written(out, formats, check=arguments.check)
     if arguments.check:
-        difference = check_board(board, out, formats, about)
+        difference = out.told(check_board(board, out.root, formats, about))
         if difference:
             print(difference)
-            again = [*map(str, dirs), "-o", str(out), *(f"--format {name}" for name in arguments.format)]
-            say([f"{out} is stale; rebuild it with: skillneurons leaderboard {' '.join(again)}"])
+            dirs = [one.place for one in folders]
+            again = [*dirs, "-o", out.place, *(f"--format {name}" for name in arguments.format)]
+            say([f"{out.place} is stale; rebuild it with: skillneurons leaderboard {' '.join(again)}"])
         say(board.problems)
         return 1 if difference or board.problems else 0
-    paths = write_board(board, out, formats, about)
+    paths = write_board(board, out.root, formats, about)
+    if out.mirror is not None and "html" in formats:
+        out.mirror.publish_changes(SITE, before, f"{SITE}/manifest.json")
+    out.publish(*paths)
     try:
-        index.save()
+        if index.save():
+            out.publish(out.root / NAME)
     except ResultsError as error:
-        say([f"warning: the next build will take longer: {error}"])
+        say([f"warning: the next build will take longer: {out.told(str(error))}"])
     print(board_text(board))
-    say([*board.problems, "written: " + ", ".join(map(str, paths))])
+    say([*board.problems, "written: " + ", ".join(out.told(str(path)) for path in paths)])
     return 1 if board.problems else 0
+
+
+def _as_written(out: ResultsFolder, formats: Sequence[str], *, check: bool) -> dict[str, str]:
+    """Bring the board that is there from a store, as far as it is compared or changed; return the hashes of its site."""
+    if out.mirror is None:
+        return {}
+    if check:
+        names = [f"board.{name}" for name in formats if name != "html"]
+        out.mirror.fetch_files([out.root / name for name in [*names, *(["index.html"] if "html" in formats else [])]])
+    if "html" not in formats:
+        return {}
+    out.mirror.fetch_folder(SITE, deep=True)
+    return out.mirror.hashes(SITE)
 
 
 def _about_tasks(arguments: argparse.Namespace) -> dict[str, About]:

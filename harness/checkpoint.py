@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.errors import StorageError
+from skillneurons.results import ResultsFolder
 from skillneurons.run_files import CHECKPOINT_FORMAT
 
 EVERY = 30.0  # seconds of work that are lost at most, and the step in hand
@@ -48,7 +49,7 @@ class TuningState:
 class TuningCheckpoint:
     """The file of one tuning; ``made_for`` is the key of its prompt, which covers everything that changes it.
 
-    ``stop`` is asked between steps: where it says so the state is written and KeyboardInterrupt raised.
+    ``folder`` is the results folder that it belongs to. ``stop`` is asked between steps: where it says so the state is written and KeyboardInterrupt raised.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class TuningCheckpoint:
         path: Path,
         made_for: str,
         *,
+        folder: ResultsFolder | None = None,
         every: float | None = None,
         stop: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path, self.made_for = path, made_for
+        self._folder = folder or ResultsFolder(path.parent.parent)
         self.every = EVERY if every is None else every
         self._stop, self._clock = stop, clock
         self.problem = ""  # why the file that is there was of no use
@@ -69,6 +72,7 @@ class TuningCheckpoint:
 
     def load(self) -> TuningState | None:
         """Return the state that is saved for this prompt; None where there is none that can be read."""
+        self._folder.fetched(self.path)
         found = read_state(self.path, self.made_for) if self.path.is_file() else None
         if found is None and self.path.is_file():
             self.problem = f"{self.path}: not a checkpoint of this tuning, or damaged; tuned from the start"
@@ -89,14 +93,15 @@ class TuningCheckpoint:
         while True:
             make_folder(self.path.parent)
             try:
-                return write_atomic(self.path, data)
+                write_atomic(self.path, data)
+                return self._folder.publish(self.path)
             except StorageError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):
                     raise  # else another runner, whose tuning was the last, took the empty folder with it
 
     def remove(self) -> None:
         """Remove the file, and its folder with the last: the prompt is saved."""
-        self.path.unlink(missing_ok=True)
+        self._folder.remove(self.path)
         with contextlib.suppress(OSError):  # not there, or not empty: other tunings stand there
             self.path.parent.rmdir()
 

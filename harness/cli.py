@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from skillneurons.arguments import build_parser
 from skillneurons.board_command import leaderboard_command
-from skillneurons.command_input import checked_config, loaded_registry, say
+from skillneurons.command_input import checked_config, loaded_registry, opened, say
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.evaluation_commands import predict_command, score_command
 
 if TYPE_CHECKING:
-    pass
+    from skillneurons.results import ResultsFolder
 
 SIGNALLED = 128  # a process that a signal ended: 130 for Ctrl-C, 143 for a polite kill
 
@@ -54,8 +54,10 @@ def _told_interruption(stopped: KeyboardInterrupt, argv: Sequence[str]) -> int:
     """Say how far it came and what continues it; return the exit code of the signal."""
     import shlex
 
+    from skillneurons.store_errors import without_password
+
     said = f"interrupted; {stopped}" if str(stopped) else "interrupted"
-    say([said, f"continue with: skillneurons {shlex.join(argv)}"])
+    say([said, f"continue with: skillneurons {without_password(shlex.join(argv))}"])
     return SIGNALLED + int(getattr(stopped, "signum", 2))
 
 
@@ -91,14 +93,15 @@ def _compare(arguments: argparse.Namespace) -> int:
     from skillneurons.compare_text import comparison_json, comparison_text
 
     plot = None if arguments.plot is None else checked_plot(arguments.plot, arguments.models)
-    found = compare(
-        arguments.dir,
-        arguments.models,
-        tasks=arguments.task,
-        metrics=arguments.metric,
-        n_resamples=arguments.resamples,
-        seed=arguments.seed,
-    )
+    with opened(arguments.dir) as folder:
+        found = compare(
+            folder,
+            arguments.models,
+            tasks=arguments.task,
+            metrics=arguments.metric,
+            n_resamples=arguments.resamples,
+            seed=arguments.seed,
+        )
     print(comparison_json(found) if arguments.json else comparison_text(found))
     say(found.problems)
     if plot is not None:
@@ -112,27 +115,29 @@ def _show(arguments: argparse.Namespace) -> int:
 
     from skillneurons.show import density_picture, show_cell
 
-    if arguments.svg is not None:
-        written = density_picture(arguments.dir, arguments.key, arguments.column, arguments.neuron, Path(arguments.svg))
-        say([f"written: {written}"])
-    print(show_cell(arguments.dir, arguments.key, column=arguments.column, neuron=arguments.neuron, top=arguments.top))
+    about = {"column": arguments.column, "neuron": arguments.neuron}
+    with opened(arguments.dir) as folder:
+        if arguments.svg is not None:
+            say([f"written: {density_picture(folder, arguments.key, **about, path=Path(arguments.svg))}"])
+        print(show_cell(folder, arguments.key, **about, top=arguments.top))
     return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
     from skillneurons.plot import plot_cell
 
-    done = plot_cell(
-        arguments.dir,
-        arguments.key,
-        column=arguments.column,
-        neuron=arguments.neuron,
-        figures=arguments.figure,
-        formats=arguments.format or ["pdf"],
-        out=arguments.output,
-    )
+    with opened(arguments.dir) as folder:
+        done = plot_cell(
+            folder,
+            arguments.key,
+            column=arguments.column,
+            neuron=arguments.neuron,
+            figures=arguments.figure,
+            formats=arguments.format or ["pdf"],
+            out=arguments.output,
+        )
     say(done.missing)
-    for path in done.paths:
+    for path in done.shown:
         print(path)
     return 0
 
@@ -159,20 +164,39 @@ def _plugins(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from skillneurons.doctor import examine
     from skillneurons.doctor_text import examination_json, examination_text
     from skillneurons.mending import Mended, Watch, mend
 
-    folder, registry = Path(arguments.dir), loaded_registry(arguments)
-    if arguments.mend:
-        done = mend(folder, registry, deep=arguments.deep, watch=Watch(say=lambda line: say([line])))
-    else:
-        done = Mended([], [], examine(folder, registry, deep=arguments.deep))
-    print((examination_json if arguments.json else examination_text)(done.left, done.done))
-    say(done.failed)
-    return 1 if done.left.complaints or done.failed else 0
+    registry = loaded_registry(arguments)
+    with opened(arguments.dir) as folder:
+        strange = _copied(folder, mend=arguments.mend)
+        if arguments.mend:
+            done = mend(folder.root, registry, deep=arguments.deep, watch=Watch(say=lambda line: say([line])))
+        else:
+            done = Mended([], [], examine(folder.root, registry, deep=arguments.deep))
+        print(folder.told((examination_json if arguments.json else examination_text)(done.left, done.done)))
+    say([*done.failed, *strange])
+    return 1 if done.left.complaints or done.failed or strange else 0
+
+
+def _copied(folder: ResultsFolder, *, mend: bool) -> list[str]:
+    """Copy a results folder from a store, to be looked at; return what in it has no name of ours."""
+    from skillneurons.errors import UserError
+
+    if folder.mirror is None:
+        return []
+    if mend:
+        place = folder.place
+        copies = "aws s3 sync" if place.startswith("s3") else "copy"
+        raise UserError(
+            f"cannot mend {place}: mending moves and deletes files, which is done on a disk; copy the folder "
+            f"({copies} {place} DIR), mend DIR, and copy it back ({copies} --delete DIR {place})"
+        )
+    folder.mirror.fetch_all()
+    return [
+        f"{folder.place}: {name!r} is no name of a results file; nothing reads it" for name in folder.mirror.refused
+    ]
 
 
 def _selftest(arguments: argparse.Namespace) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from skillneurons.errors import SkillNeuronsError
 
 if TYPE_CHECKING:
     from skillneurons.config import Config
     from skillneurons.registry import Registry
+    from skillneurons.results import ResultsFolder
 
 
 def say(lines: Sequence[str]) -> None:
@@ -25,6 +29,21 @@ def loaded_registry(arguments: argparse.Namespace, more: Sequence[str] = ()) -> 
     say([f"warning: {line}" for line in [*registry.warnings, *registry.remarks]])
     arguments.registry = registry
     return registry
+
+
+@contextmanager
+def opened(place: str | ResultsFolder) -> Iterator[ResultsFolder]:
+    """Give the results folder at a path or URL; errors call its files by where they are, not by this process's copy."""
+    from skillneurons.results import open_folder
+
+    folder = open_folder(place)
+    try:
+        yield folder
+    except SkillNeuronsError as error:
+        told = folder.told(str(error))
+        if told == str(error):
+            raise
+        raise type(error)(told) from error
 
 
 def checked_config(arguments: argparse.Namespace) -> tuple[Config, Registry]:

@@ -27,13 +27,13 @@ from skillneurons.leaderboard.models import Identity, find_model, identity, mode
 from skillneurons.leaderboard.ranks import corrected, ranked
 from skillneurons.leaderboard.shared import Apart, Shared, side_by_side, told_once
 from skillneurons.pairing import Examples
-from skillneurons.results import DamagedCell, Result, ResultsFolder
+from skillneurons.results import DamagedCell, Result, ResultsFolder, open_folder
 
 FEWEST_RESAMPLES = 100
 
 
 def compare(
-    folder: Path | str,
+    folder: Path | str | ResultsFolder,
     models: Sequence[str],
     *,
     tasks: Sequence[str] = (),
@@ -48,7 +48,7 @@ def compare(
         )
     if len(models) < 2:
         raise UserError(f"one model ({models[0]}) cannot be compared; name at least two")
-    results = ResultsFolder(Path(folder))
+    results = open_folder(folder)
     cells, problems = _cells(results)
     labels = model_labels(cells)
     chosen = _models(models, labels)
@@ -123,20 +123,20 @@ def _why_apart(cells: Sequence[Result], apart: Sequence[Apart]) -> str:
 
 
 def _cells(folder: ResultsFolder) -> tuple[list[Result], list[str]]:
-    if not folder.cells.is_dir():
+    if not folder.is_there:
         what = "it has no folder cells/" if folder.root.is_dir() else "no such folder"
         raise UserError(
-            f"cannot read results from {folder.root}: {what}; run `skillneurons run -o {folder.root}` first"
+            f"cannot read results from {folder.place}: {what}; run `skillneurons run -o {folder.place}` first"
         )
     cells, problems = [], []
     for path, loaded in folder.iter_cells():
         if isinstance(loaded, DamagedCell):
-            problems.append(f"{path} is left out: {loaded.reason}")
+            problems.append(f"{folder.told(str(path))} is left out: {loaded.reason}")
         else:
             cells.append(loaded)
     if not cells:
         told = f" ({problems[0]})" if problems else ""
-        raise UserError(f"{folder.root} holds no cells{told}; run `skillneurons run -o {folder.root}` first")
+        raise UserError(f"{folder.place} holds no cells{told}; run `skillneurons run -o {folder.place}` first")
     return cells, problems
 
 

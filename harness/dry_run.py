@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from skillneurons.across_state import missing_across
@@ -32,7 +31,7 @@ from skillneurons.machine_speed import Speed
 from skillneurons.memory_need import MemoryNeed
 from skillneurons.plan import PlannedCell, TaskData, Unit, plan
 from skillneurons.registry import Registry
-from skillneurons.results import Result, ResultsFolder
+from skillneurons.results import Result, ResultsFolder, open_folder
 from skillneurons.token_lengths import Row
 from skillneurons.types import Split
 
@@ -56,13 +55,14 @@ class DryRun:
 
 def dry_run(config: Config, registry: Registry, machine: str | None = None) -> DryRun:
     """Return what a run of this config would do, on this machine or on one of ``machine_speed.STATED``."""
-    folder = ResultsFolder(Path(config.output))
-    folder.check()
+    opened = open_folder(config.output)
+    opened.check()
+    folder = opened.as_it_is(records=True)
     units = plan(config, registry, folder)
     finished = finished_cells(folder)
     cells = [(unit, cell, cell_state(config, folder, finished, unit, cell)) for unit in units for cell in unit.cells]
     every = [one for same in finished.values() for one in same]
-    parts, remarks = _estimates(config, registry, folder, units, every, machine)
+    parts, remarks = _estimates(config, registry, folder, opened, units, every, machine)
     if not parts:
         return DryRun(cells, {}, None, remarks)
     start = Estimate(START / 2, START, 2 * START, 0, MemoryNeed(0, 0, 0, 0))
@@ -73,6 +73,7 @@ def _estimates(
     config: Config,
     registry: Registry,
     folder: ResultsFolder,
+    opened: ResultsFolder,
     units: Sequence[Unit],
     finished: Sequence[Result],
     machine: str | None,
@@ -104,7 +105,7 @@ def _estimates(
     for name, model in models.items():
         own = [unit for unit in pending if unit.model == name]
         across = [one for one in together if one[0].model == name]
-        _add_model(parts, config, registry, folder, model, speed, own, across, tasks)
+        _add_model(parts, config, registry, opened, model, speed, own, across, tasks)
         if across and not any(unit.pending for unit in own):
             remarks.append(f"{ACROSS}: what concerns several tasks of {name} is not measured yet; a run does that")
         remarks.append(f"tokens of {name}: counted by {model.counted}")
@@ -155,7 +156,7 @@ def _add_model(
             continue
         task = unit.data.task.name
         n, sofar = parts.get((model.name, task), (0, None))
-        tuned = (folder.prompts / str(unit.prompt_key)).exists()
+        tuned = folder.has(folder.prompts / str(unit.prompt_key))
         load = load_of(unit, unit.pending, shared=sofar is None, tuned=tuned)
         columns = sum(len(cell.columns) for cell in unit.pending)
         mine = estimate_of(load, model, speed, columns, n_tasks)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skillneurons.complaint import Complaint, Mend, shown
-from skillneurons.locks import LockFile, read_locks
+from skillneurons.lock_shelf import LockFile, read_locks
 from skillneurons.run_files import KEY, RunFiles, Temporary, last_change
 
 QUIET = 600.0

@@ -13,73 +13,23 @@ an owner that only slept is done twice at worst, to the same bytes; nothing is e
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-from skillneurons.atomic import cannot_write, make_folder
 from skillneurons.errors import StorageError
-from skillneurons.lock_owner import TOKENS, Owner, is_alive, owner_of, this_process
+from skillneurons.lock_owner import TOKENS, this_process
+from skillneurons.lock_shelf import LocalShelf, LockFile, Shelf, read_locks
 from skillneurons.results import check_key
-from skillneurons.run_files import KEY
 
-HEARTBEAT = 5.0  # seconds between two signs of life
+__all__ = ["RUNNER", "STALE_AFTER", "Locks", "read_locks"]
+
 STALE_AFTER = 120.0  # seconds without one, on another machine, until its owner is taken for dead
 RUNNER = "runner-"  # how the lock of a whole run is called, which says that somebody is at work in the folder
-NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-
-
-@dataclass(frozen=True, slots=True)
-class LockFile:
-    """A lock on disk; ``owner`` is None where the file cannot be read (yet)."""
-
-    path: Path
-    name: str
-    number: int
-    owner: Owner | None
-    heartbeat: tuple[int, int]  # (time stamp in ns, inode): it moves while the owner lives
-
-    @property
-    def alive(self) -> bool | None:
-        """Whether its owner is there; None where only its heartbeat can tell (another machine)."""
-        return None if self.owner is None else is_alive(self.owner)
-
-
-def read_locks(folder: Path, name: str | None = None) -> list[LockFile]:
-    """Return the locks in a folder (of one name), in order; nothing is changed."""
-    try:
-        paths = sorted(folder.glob("*.lock" if name is None else f"{name}.*.lock"))
-    except OSError:
-        return []
-    found = [lock for path in paths if (lock := read_lock(path)) is not None]
-    return sorted(found, key=lambda lock: (lock.name, lock.number))
-
-
-def read_lock(path: Path) -> LockFile | None:
-    """Return the lock in a file; None where it is gone meanwhile, or no lock by its name."""
-    name, _, number = path.name.removesuffix(".lock").rpartition(".")
-    if not KEY.fullmatch(name) or not number.isdecimal():
-        return None
-    data = b""
-    try:
-        with path.open("rb") as file:
-            stat = os.fstat(file.fileno())
-            data = file.read()
-    except FileNotFoundError:
-        return None
-    except OSError:  # another user's, which may not be read: its heartbeat still shows
-        try:
-            stat = path.stat()
-        except OSError:
-            return None
-    owner = owner_of(data)
-    return LockFile(path, name, int(number), owner, (stat.st_mtime_ns, stat.st_ino))
 
 
 class Locks:
@@ -87,27 +37,40 @@ class Locks:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | Shelf,
         *,
-        heartbeat: float = HEARTBEAT,
+        heartbeat: float | None = None,
         stale_after: float = STALE_AFTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder, self.me = folder, this_process()
+        self.shelf: Shelf = LocalShelf(folder) if isinstance(folder, Path) else folder
+        self.me = this_process()
         TOKENS.add(self.me.token)
-        self._every, self._stale_after, self._clock = heartbeat, stale_after, clock
+        self._every = self.shelf.every if heartbeat is None else heartbeat
+        self._stale_after, self._clock = stale_after, clock
         self._held: dict[str, tuple[Path, list[LockFile]]] = {}  # by name: own file, and those of dead owners before it
         self._seen: dict[
             Path, tuple[tuple[int, int], float]
         ] = {}  # others' heartbeats, and since when they stand still
         self._buried: set[str] = set()  # tokens of owners that are known to be dead, wherever they ran
+        self._stuck: set[str] = set()  # names that could not be given back
         self._stop = threading.Event()
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Locks:
+        try:
+            self.shelf.open(self.me, self._data)
+        except BaseException:
+            TOKENS.discard(self.me.token)
+            raise
         self._thread.start()
         return self
+
+    @property
+    def _data(self) -> bytes:
+        """Return what a lock of this process holds."""
+        return json.dumps(asdict(self.me), sort_keys=True).encode()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -119,13 +82,12 @@ class Locks:
             self._stop.set()
             self._thread.join()
             TOKENS.discard(self.me.token)
-            with contextlib.suppress(OSError):  # not empty: others work here
-                self.folder.rmdir()
+            self.shelf.close()
 
     def _clear_dead(self) -> None:
         """Remove the locks of killed runners, whose cells are finished by now; a disk that is full keeps them."""
         with contextlib.suppress(StorageError):
-            for lock in read_locks(self.folder):
+            for lock in self.shelf.find():
                 if (lock.alive is False or self._is_buried(lock)) and self.take([lock.name]):
                     self.release([lock.name])
 
@@ -139,7 +101,7 @@ class Locks:
     def others(self, name: str) -> list[LockFile]:
         """Return the locks of a name whose owners are others and alive, as far as can be told."""
         own = self._held.get(name, (None, []))[0]
-        return [lock for lock in read_locks(self.folder, name) if lock.path != own and self._may_live(lock)]
+        return [lock for lock in self.shelf.find(name) if lock.path != own and self._may_live(lock)]
 
     def _may_live(self, lock: LockFile) -> bool:
         if self._is_buried(lock):
@@ -169,53 +131,51 @@ class Locks:
         return True
 
     def _take(self, name: str) -> bool:
-        before = read_locks(self.folder, name)
+        if name in self._stuck:
+            self._stuck.discard(name)
+            if self.holds(name):
+                return True
+        before = self.shelf.find(name)
         if any(self._may_live(lock) for lock in before):
             return False
-        path = self.folder / f"{name}.{1 + max((lock.number for lock in before), default=0)}.lock"
+        path = self.shelf.place(f"{name}.{1 + max((lock.number for lock in before), default=0)}.lock")
         with self._guard:
             self._held[name] = (path, [])  # before it is there: a signal in between leaves nothing behind
-        if not self._create(path) or self.others(name):  # another was first, or two came at once: both step back
+        created = self.shelf.create(path, self._data, self.me.token)
+        if not created or self.others(name):  # another was first, or two came at once: both step back
             self.release([name])
             return False
         with self._guard:
             self._held[name] = (path, before)  # of dead owners: they go with it
         return True
 
-    def _create(self, path: Path) -> bool:
-        """Create a lock file with its content; False where another was first."""
-        data = json.dumps(asdict(self.me), sort_keys=True).encode()
-        draft = path.with_name(f".{path.name}.{self.me.token[:8]}.tmp")
-        while True:
-            make_folder(self.folder)
-            try:
-                draft.write_bytes(data)
-                return _linked(draft, path, data)
-            except FileNotFoundError:
-                continue  # another runner ended just now and took the empty folder with it
-            except OSError as error:
-                raise cannot_write(path, error) from error
-            finally:
-                with contextlib.suppress(OSError):  # never made
-                    draft.unlink()
-
     def release(self, names: Iterable[str]) -> None:
-        """Give locks back; names that are not held are passed over, and files that are another's by now."""
+        """Give locks back; names that are not held are passed over, and files that are another's by now.
+
+        Where a store does not answer just now a lock stays, until it is taken again or this process ends.
+        """
         for name in names:
             held = self._held.get(name)
             if held is None:
                 continue
-            for lock in held[1]:
-                found = read_lock(lock.path)
-                if found is not None and found.owner == lock.owner:
-                    _unlink(lock.path)
-            if self._is_mine(held[0]):  # the own file last: it keeps others away
-                _unlink(held[0])
+            try:
+                self._give_back(*held)
+            except StorageError:
+                self._stuck.add(name)
+                continue
             with self._guard:
                 self._held.pop(name, None)
 
+    def _give_back(self, path: Path, before: Sequence[LockFile]) -> None:
+        for lock in before:
+            found = self.shelf.look(lock.path)
+            if found is not None and found.owner == lock.owner:
+                self.shelf.remove(lock.path)
+        if self._is_mine(path):  # the own file last: it keeps others away
+            self.shelf.remove(path)
+
     def _is_mine(self, path: Path) -> bool:
-        lock = read_lock(path)  # without an owner it cannot be read just now: it was made by this process
+        lock = self.shelf.look(path)  # without an owner it cannot be read just now: it was made by this process
         return lock is not None and (lock.owner is None or lock.owner.token == self.me.token)
 
     @contextlib.contextmanager
@@ -241,34 +201,5 @@ class Locks:
         while not self._stop.wait(self._every):
             with self._guard:
                 paths = [path for path, _ in self._held.values()]
-            for path in paths:
-                if self._is_mine(path):  # else taken over: there is nothing to keep alive
-                    with contextlib.suppress(OSError):
-                        os.utime(path)
-
-
-def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):  # gone already
-        path.unlink()
-
-
-def _linked(draft: Path, path: Path, data: bytes) -> bool:
-    """Give a file its name if nobody has it; file systems without links create it and write it in two steps."""
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        try:
-            with path.open("xb") as file:
-                try:
-                    file.write(data)
-                    file.flush()
-                except BaseException:
-                    _unlink(path)
-                    raise
-        except FileExistsError:
-            return False
-    return True
+            with contextlib.suppress(StorageError):  # a store that does not answer just now
+                self.shelf.beat(paths, self._is_mine)

@@ -23,7 +23,8 @@ from skillneurons.complaint import Complaint, Examination, shown
 from skillneurons.doctor import examine
 from skillneurons.errors import ResultsError, StorageError, UserError
 from skillneurons.leftovers import FolderLocks, sorted_locks
-from skillneurons.locks import HEARTBEAT, RUNNER, STALE_AFTER, LockFile, Locks, read_lock
+from skillneurons.lock_shelf import HEARTBEAT, LockFile, read_lock
+from skillneurons.locks import RUNNER, STALE_AFTER, Locks
 from skillneurons.registry import Registry
 
 ASIDE = "set-aside"

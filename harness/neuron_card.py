@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from skillneurons.errors import ResultsError, UnknownNameError, UserError
@@ -33,12 +32,11 @@ def parse_neuron(name: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def card_lines(root: Path, result: Result, neuron: str, names: Sequence[str]) -> list[str]:
+def card_lines(folder: ResultsFolder, result: Result, neuron: str, names: Sequence[str]) -> list[str]:
     """Return the card of a neuron on the named columns of a cell; raise UserError for a neuron that does not exist."""
     from skillneurons.pass_scores import discovery_scores, heldout_scores
 
     layer, index = parse_neuron(neuron)
-    folder = ResultsFolder(root)
     scores, heldout = discovery_scores(folder, str(result.pass_)), heldout_scores(folder, str(result.pass_))
     kept = cards_of(folder, result)
     cards, quantity = kept["columns"], quantity_of(result, kept)
@@ -106,7 +104,7 @@ def column_density(folder: ResultsFolder, result: Result, column: str, layer: in
     from safetensors.numpy import load_file
     from skillneurons.density import density_by_value
 
-    place = folder.passes / str(result.pass_)
+    place = folder.fetched(folder.passes / str(result.pass_))
     if not (place / "neurons.safetensors").exists():
         return None
     try:
@@ -128,7 +126,7 @@ def column_density(folder: ResultsFolder, result: Result, column: str, layer: in
 
 def cards_of(folder: ResultsFolder, result: Result) -> Mapping[str, Any]:
     """Return what the cards folder keeps of a cell; without a file, no columns."""
-    path = folder.cards / f"{result.key}.json"
+    path = folder.fetched(folder.cards / f"{result.key}.json")
     if not path.exists():
         return {"columns": {}}
     try:

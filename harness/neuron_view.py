@@ -9,7 +9,7 @@ from pathlib import Path
 from skillneurons.density import Density, density_svg
 from skillneurons.errors import UserError
 from skillneurons.neuron_card import card_lines, column_density, neuron_name, parse_neuron
-from skillneurons.results import ResultsFolder
+from skillneurons.results import open_folder
 from skillneurons.show import column_named, find_cell
 
 
@@ -36,7 +36,7 @@ class NeuronCard:
 
 def neuron_card(folder: str | Path, key: str, neuron: str | None = None, column: str | None = None) -> NeuronCard:
     """Return the card of a neuron (``L03.N0127``; None: the column's strongest) on one column of a cell or on all."""
-    results = ResultsFolder(Path(folder))
+    results = open_folder(folder)
     result = find_cell(results, key)
     names = list(result.columns) if column is None else [column_named(result, column)]
     if neuron is None:
@@ -46,7 +46,7 @@ def neuron_card(folder: str | Path, key: str, neuron: str | None = None, column:
                 f"{', '.join(names) or 'nothing'} of {result.key} has no neurons; choose another column or cell"
             )
         neuron = neuron_name(top[0]["layer"], top[0]["neuron"])
-    lines = card_lines(results.root, result, neuron, names)
+    lines = card_lines(results, result, neuron, names)
     layer, index = parse_neuron(neuron)
     found = [(name, column_density(results, result, name, layer, index)) for name in names]
     return NeuronCard(result.key, neuron, tuple(lines), tuple((name, one) for name, one in found if one is not None))

@@ -62,8 +62,9 @@ class Examples:
         try:
             return read_heldout(path)
         except ResultsError as error:
-            self.problems.append(str(error))
-            return str(error)
+            told = self.folder.told(str(error))
+            self.problems.append(told)
+            return told
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ class PassExamples:
 
 def examples_path(folder: ResultsFolder, key: str) -> Path:
     """Return where the examples of a pass stand."""
-    return folder.passes / check_key(key) / "examples.parquet"
+    return folder.fetched(folder.passes / check_key(key)) / "examples.parquet"
 
 
 def read_heldout(path: Path) -> PassExamples:

@@ -18,7 +18,7 @@ def discovery_scores(folder: ResultsFolder, key: str) -> Mapping[str, np.ndarray
 
 def heldout_scores(folder: ResultsFolder, key: str) -> Mapping[str, np.ndarray] | None:
     """Return the held-out scores of a pass by column, as ``discovery_scores``; None where they were not kept."""
-    if not (folder.passes / check_key(key) / "heldout.safetensors").exists():
+    if not (folder.fetched(folder.passes / check_key(key)) / "heldout.safetensors").exists():
         return None
     return _read(folder, key, "heldout.safetensors")
 
@@ -29,7 +29,7 @@ def read_scores(folder: ResultsFolder, key: str) -> tuple[Mapping[str, np.ndarra
 
 
 def _read(folder: ResultsFolder, key: str, name: str) -> Mapping[str, np.ndarray]:
-    place = folder.passes / check_key(key)
+    place = folder.fetched(folder.passes / check_key(key))
     try:
         return load_file(place / name)
     except (OSError, SafetensorError) as error:

@@ -38,6 +38,7 @@ def write_pass(folder: ResultsFolder, key: str, attribution: Attribution, column
             arrays = {column: np.ascontiguousarray(scores[column]) for column in columns}
             write_atomic(draft / f"{name}.safetensors", save(arrays))
         write_atomic(draft / "neurons.safetensors", save(_strongest(attribution, columns)))
+    folder.publish(target)
     return target
 
 

@@ -16,7 +16,7 @@ from skillneurons.errors import UserError, unknown_name
 from skillneurons.figures import CannotDrawError
 from skillneurons.leaderboard.settings import settings_key
 from skillneurons.neuron_card import cards_of, column_density, neuron_name, parse_neuron, quantity_of
-from skillneurons.results import Result, ResultsFolder
+from skillneurons.results import Result, ResultsFolder, open_folder
 from skillneurons.show import column_named, find_cell
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ FIGURES = ("histogram", "map", "doses", "steering", "seeds", "density")
 
 @dataclass(frozen=True)
 class Plotted:
-    """The files that were written, and what could not be drawn (figure: reason)."""
+    """The files that were written, what could not be drawn (figure: reason), and how the files are called."""
 
     paths: list[Path] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class _Cell:
 
 
 def plot_cell(
-    folder: str | Path,
+    folder: str | Path | ResultsFolder,
     key: str,
     *,
     column: str | None = None,
@@ -78,7 +79,7 @@ def plot_cell(
     for form in formats:
         if form not in drawing.FORMATS:
             raise unknown_name("format", form, drawing.FORMATS)
-    results = ResultsFolder(Path(folder))
+    results = open_folder(folder)
     result = find_cell(results, key)
     cell = _Cell(results, result, _column(result, column), neuron)
     drawn: dict[str, Figure] = {}
@@ -92,15 +93,17 @@ def plot_cell(
             missing.append(f"no {name}: {error}")
     if not drawn:
         raise UserError(f"nothing of {cell.column} of {result.key} can be drawn: {'; '.join(missing)}")
-    place = Path(out) if out is not None else results.root / "plots"
+    target = open_folder(out) if out is not None else results
+    place = target.root if out is not None else target.root / "plots"
     make_folder(place)
     paths = []
     for name, figure in drawn.items():
         for form in dict.fromkeys(formats):
             path = place / f"{result.key}.{_safe(cell.column)}.{name}.{form}"
             write_atomic(path, drawing.figure_bytes(figure, form))
+            target.publish(path)
             paths.append(path)
-    return Plotted(paths, missing)
+    return Plotted(paths, [results.told(line) for line in missing], [target.told(str(path)) for path in paths])
 
 
 def _column(result: Result, column: str | None) -> str:
@@ -128,7 +131,7 @@ def _column(result: Result, column: str | None) -> str:
 def _scores(cell: _Cell) -> Any:
     from skillneurons.pass_scores import discovery_scores
 
-    if not cell.result.pass_ or not (cell.folder.passes / cell.result.pass_).is_dir():
+    if not cell.result.pass_ or not cell.folder.fetched(cell.folder.passes / cell.result.pass_).is_dir():
         raise CannotDrawError(
             f"the scores of every neuron are not kept (no {cell.folder.passes / str(cell.result.pass_)})"
         )
@@ -188,7 +191,7 @@ def _density(cell: _Cell) -> Figure:
     if cell.neuron is None and not top:
         raise CannotDrawError("the column has no neurons")
     layer, index = parse_neuron(cell.neuron) if cell.neuron else (top[0]["layer"], top[0]["neuron"])
-    if not cell.result.pass_ or not (cell.folder.passes / cell.result.pass_).is_dir():
+    if not cell.result.pass_ or not cell.folder.fetched(cell.folder.passes / cell.result.pass_).is_dir():
         raise CannotDrawError(f"activations are not kept (no {cell.folder.passes / str(cell.result.pass_)})")
     found = column_density(cell.folder, cell.result, cell.column, layer, index)
     if found is None:

@@ -141,7 +141,7 @@ class _RayRun:
         finished = [cell.key for unit in self.units for cell in unit.cells if cell.done]
         return {
             "cwd": str(Path.cwd()),
-            "folder": str(context.folder.root.absolute()),
+            "folder": _place(context),
             "driver": context.locks.me.token,
             "config": context.config.model_dump(mode="json"),
             "plugins": list(context.config.plugins),
@@ -300,3 +300,9 @@ class _RayRun:
                 crew.rest(event.worker)
             elif event.what == "died":
                 self._gone(crew, event.worker)
+
+
+def _place(context: RunContext) -> str:
+    """Return how a worker finds the run folder: its absolute path, or its URL as it was given."""
+    folder = context.folder
+    return str(folder.root.absolute()) if folder.mirror is None else context.config.output

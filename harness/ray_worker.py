@@ -14,7 +14,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import ModelError, SkillNeuronsError, StorageError
@@ -59,26 +58,27 @@ class RayWorker:
         from skillneurons.model_in_hand import ModelInHand
         from skillneurons.plan import plan
         from skillneurons.registry import load_registry
-        from skillneurons.results import ResultsFolder
+        from skillneurons.results import open_folder
         from skillneurons.run_context import RunContext
+        from skillneurons.store_locks import shelf_of
         from skillneurons.worker_display import WorkerDisplay
 
         with contextlib.suppress(OSError):  # no such folder here: what is relative to it is then told as missing
             os.chdir(asked["cwd"])
-        folder = ResultsFolder(Path(asked["folder"]))
+        folder = open_folder(asked["folder"])
         if not _sees(folder, asked["driver"]):
-            return f"does not see {folder.root}; give a folder that all nodes share, or an object store (-o s3://...)"
+            return f"does not see {folder.place}; give a folder that all nodes share, or an object store (-o s3://...)"
         config = Config.model_validate(asked["config"])
         registry = load_registry(asked["plugins"], asked["blocked"])
         found["plugins"] = brought(config, registry)
         if found["plugins"] != asked["brought"]:
             return ""  # told by the driver, which knows both
-        self._units = plan(config, registry, folder, frozenset(asked["finished"]))
+        self._units = plan(config, registry, folder.as_it_is(asked["finished"]), frozenset(asked["finished"]))
         found["units"] = [[cell.key for cell in unit.cells] for unit in self._units]
         self._interruption = Interruption()
         self._display = WorkerDisplay(self._interruption.check)
         self._model = ModelInHand()
-        locks = self._end.enter_context(Locks(folder.locks))
+        locks = self._end.enter_context(Locks(shelf_of(folder, single_writer=False)))
         locks.bury(asked["dead"])
         locks.take([f"{RUNNER}{locks.me.token[:8]}"])  # keeps the doctor from mending
         found["token"] = locks.me.token
@@ -172,6 +172,8 @@ class RayWorker:
 
 def _sees(folder: ResultsFolder, driver: str) -> bool:
     """Return whether the lock of the driver is there, which says that it is at work in the folder."""
-    from skillneurons.locks import read_locks
+    from skillneurons.locks import RUNNER
+    from skillneurons.store_locks import shelf_of
 
-    return any(lock.owner is not None and lock.owner.token == driver for lock in read_locks(folder.locks))
+    found = shelf_of(folder).find(f"{RUNNER}{driver[:8]}")
+    return any(lock.owner is not None and lock.owner.token == driver for lock in found)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.errors import ResultsError, UserError
-from skillneurons.results import DamagedCell, Result, ResultsFolder, canonical_json
+from skillneurons.results import DamagedCell, Result, canonical_json, open_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,16 +52,19 @@ def load_results(*folders: str | Path, damaged: str = "warn") -> pd.DataFrame:
         raise UserError("load_results needs a runs folder, as in load_results('runs')")
     cells: dict[str, Result] = {}
     broken: list[str] = []
-    for folder in map(Path, folders):
-        results = ResultsFolder(folder)
-        if not results.cells.is_dir():
-            what = "it has no folder cells/" if folder.is_dir() else "no such folder"
-            raise ResultsError(f"cannot read results from {folder}: {what}; run `skillneurons run -o {folder}` first")
+    for folder in folders:
+        results = open_folder(folder)
+        if not results.is_there:
+            what = "it has no folder cells/" if results.root.is_dir() else "no such folder"
+            place = results.place
+            raise ResultsError(f"cannot read results from {place}: {what}; run `skillneurons run -o {place}` first")
         for path, loaded in results.iter_cells():
             if isinstance(loaded, DamagedCell):
-                broken.append(f"{path}: {loaded.reason}")
+                broken.append(f"{results.told(str(path))}: {loaded.reason}")
             elif canonical_json(cells.setdefault(loaded.key, loaded).to_json()) != canonical_json(loaded.to_json()):
-                raise ResultsError(f"{path}: another folder holds this key with different content; keep one of them")
+                raise ResultsError(
+                    f"{results.told(str(path))}: another folder holds this key with different content; keep one of them"
+                )
     if broken:
         told = f"{len(broken)} damaged cell{'s' * (len(broken) > 1)} left out: {'; '.join(broken)}"
         if damaged == "raise":

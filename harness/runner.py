@@ -25,8 +25,9 @@ from skillneurons.locks import RUNNER, Locks
 from skillneurons.plan import Unit, plan
 from skillneurons.progress import Progress
 from skillneurons.registry import Registry, load_registry
-from skillneurons.results import BOARD_INDEX, Result, ResultsFolder, is_finished
+from skillneurons.results import BOARD_INDEX, Result, ResultsFolder, is_finished, open_folder
 from skillneurons.run_context import RunContext
+from skillneurons.store_locks import shelf_of
 from skillneurons.turns import POLL
 
 MANY = 500  # cells of a run; fewer are read again in no time
@@ -49,8 +50,7 @@ class RunOutcome:
     @property
     def results(self) -> list[Result]:
         """Every cell asked for that is there, finished or failed, read from its file."""
-        found = [self.folder.read_cell(key) for key in self.keys]
-        return [result for result in found if result is not None]
+        return [result for result in self.folder.read_cells(self.keys) if result is not None]
 
 
 def run(config: Config | str | Path | None = None, **overrides: Any) -> list[Result]:
@@ -69,7 +69,7 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
     Interrupted where it is stopped by a signal, StorageError where nothing can be written, ClusterError where the cluster it
     was to run on fails it: what is finished is saved.
     """
-    folder = ResultsFolder(Path(config.output))
+    folder = open_folder(config.output)
     interruption = Interruption()
     units: list[Unit] = []
     try:
@@ -78,7 +78,8 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
     except (StorageError, ClusterError) as error:
         if not units:
             raise
-        raise type(error)(f"{error}; {_standing(folder, units)}, the same command goes on from there") from error
+        standing = _standing(folder.as_known(), units)
+        raise type(error)(f"{folder.told(str(error))}; {standing}, the same command goes on from there") from error
     except KeyboardInterrupt as stopped:
         raise Interrupted(_standing(folder, units), interruption.signum or signal.SIGINT) from stopped
 
@@ -95,19 +96,19 @@ def _run(
     """Plan ``units`` (filled here), have what is open executed, compile the table."""
     notes: list[str] = []
     executor = executor_of(config)
-    with Locks(folder.locks) as locks:
-        if folder.cells.is_dir():  # what is there must not be mended while it is looked at
+    with Locks(shelf_of(folder)) as locks:
+        if folder.mirror is not None or folder.is_there:  # what is there must not be mended while it is looked at
             _announce(locks, notes, Progress(0, enabled=progress).say)
-        index = _board_module("index").Index(folder.root / BOARD_INDEX)
-        known: dict[str, bool] = _board_module("found_cells").finished_cells(folder.root, index)
-        planned = plan(config, registry, folder, known)
+        index = _board_module("index").Index(folder.fetched(folder.root / BOARD_INDEX), folder.place)
+        known: dict[str, bool] = _board_module("found_cells").finished_cells(folder, index)
+        planned = plan(config, registry, folder.as_it_is(known), known)
         _refuse_hopeless(planned)
         folder.prepare()
         units += planned
         _announce(locks, notes, Progress(0, enabled=progress).say)
         keys = [cell.key for unit in units for cell in unit.cells]
         open_cells = [cell.key for unit in units for cell in unit.pending]
-        stamps = {key: folder.stamp(key) for key in open_cells}
+        stamps = folder.stamps(open_cells)
         display = Progress(len(open_cells), enabled=progress)
         interruption.say = display.say
         context = RunContext(
@@ -116,7 +117,7 @@ def _run(
         with display:
             executor.execute(context, units)
             table, problems = _compile(context, index, len(keys))
-    tried = [folder.read_cell(key) for key in open_cells]
+    tried = folder.read_cells(open_cells)
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
     return RunOutcome(folder, keys, failed, table, problems, [*problems, *notes])
 
@@ -142,9 +143,10 @@ def _standing(folder: ResultsFolder, units: Sequence[Unit]) -> str:
     if not units:
         return "nothing was begun"
     cells = [cell for unit in units for cell in unit.cells]
-    finished = sum(cell.done or is_finished(folder.read_cell(cell.key)) for cell in cells)
+    open_cells = [cell.key for cell in cells if not cell.done]
+    finished = len(cells) - len(open_cells) + sum(map(is_finished, folder.read_cells(open_cells)))
     tunings = [unit.prompt_key for unit in units if unit.prompt_key]
-    begun = [key for key in dict.fromkeys(tunings) if (folder.checkpoints / f"{key}.safetensors").exists()]
+    begun = [key for key in dict.fromkeys(tunings) if folder.has(folder.checkpoints / f"{key}.safetensors")]
     kept = f"; the tuning of {', '.join(begun)} goes on from its checkpoint" if begun else ""
     return f"{finished} of {len(cells)} cells are finished and saved{kept}"
 
@@ -165,9 +167,10 @@ def _compile(context: RunContext, index: Any, n_cells: int) -> tuple[str, list[s
     """Write the table of the whole folder, one runner at a time; return it as text, and what is wrong in the folder."""
     boards = _board_module("board")
     with context.locks.held("board", waiting=lambda who: context.say_waiting("the table", who)):
-        board = boards.build_board([context.folder.root], index)
+        board = boards.build_board([context.folder], index)
         paths = boards.write_board(board, context.folder.root)
-        if n_cells >= MANY:
-            index.save()
-    context.notes.append("written: " + ", ".join(str(path) for path in paths))
+        context.folder.publish(*paths)
+        if n_cells >= MANY and index.save():
+            context.folder.publish(context.folder.root / BOARD_INDEX)
+    context.notes.append("written: " + ", ".join(context.folder.told(str(path)) for path in paths))
     return str(boards.board_text(board)), list(board.problems)

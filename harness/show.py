@@ -9,25 +9,26 @@ from typing import Any
 from skillneurons.atomic import write_atomic
 from skillneurons.errors import ResultsError, UserError, unknown_name
 from skillneurons.neuron_card import card_lines, neuron_name, parse_neuron
-from skillneurons.results import DamagedCell, Result, ResultsFolder
+from skillneurons.results import DamagedCell, Result, ResultsFolder, open_folder
 from skillneurons.types import SPLITS
 
 
 def show_cell(
-    folder: str | Path, key: str, *, column: str | None = None, neuron: str | None = None, top: int = 10
+    folder: str | Path | ResultsFolder, key: str, *, column: str | None = None, neuron: str | None = None, top: int = 10
 ) -> str:
     """Return the report of the cell whose key is, or begins with, ``key``.
 
     ``column`` chooses one column (with or without the metric's name); ``neuron`` (``L03.N0127``) shows
     that neuron's card.
     """
-    result = find_cell(ResultsFolder(Path(folder)), key)
+    opened = open_folder(folder)
+    result = find_cell(opened, key)
     lines = _header(result)
     if result.status == "failed":
         return "\n".join([*lines, f"failed: {(result.error or {}).get('message', 'no reason was saved')}"])
     names = list(result.columns) if column is None else [column_named(result, column)]
     if neuron is not None:
-        return "\n".join([*lines, "", *card_lines(Path(folder), result, neuron, names)])
+        return "\n".join([*lines, "", *card_lines(opened, result, neuron, names)])
     lines += _score_lines(result)
     for name in names:
         tested = ((result.causal or {}).get("columns") or {}).get(name) or {}
@@ -35,7 +36,9 @@ def show_cell(
     return "\n".join(lines)
 
 
-def density_picture(folder: str | Path, key: str, column: str | None, neuron: str | None, path: Path) -> Path:
+def density_picture(
+    folder: str | Path | ResultsFolder, key: str, column: str | None, neuron: str | None, path: Path
+) -> Path:
     """Write the density of a neuron's held-out activation by the value of a column as SVG, and return its path.
 
     The neuron is the column's strongest where none is named. Raise UserError where its activations were not kept.
@@ -43,7 +46,7 @@ def density_picture(folder: str | Path, key: str, column: str | None, neuron: st
     from skillneurons.density import density_svg
     from skillneurons.neuron_card import column_density
 
-    results = ResultsFolder(Path(folder))
+    results = open_folder(folder)
     result = find_cell(results, key)
     if column is None:
         raise UserError(f"--svg draws one column: add --column, one of {', '.join(result.columns)}")
@@ -64,11 +67,11 @@ def density_picture(folder: str | Path, key: str, column: str | None, neuron: st
 
 def find_cell(folder: ResultsFolder, key: str) -> Result:
     """Return the one cell whose key begins with ``key``; raise UserError for none, several or a damaged one."""
-    if not folder.cells.is_dir():
+    if not folder.is_there:
         raise ResultsError(
-            f"{folder.root}: no results here (no folder 'cells'); run `skillneurons run -o {folder.root}` first"
+            f"{folder.place}: no results here (no folder 'cells'); run `skillneurons run -o {folder.place}` first"
         )
-    found = {path.stem: cell for path, cell in folder.iter_cells() if path.stem.startswith(key)}
+    found = {path.stem: cell for path, cell in folder.iter_cells(key)}
     if key in found:
         found = {key: found[key]}
     if not found:

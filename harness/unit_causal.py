@@ -61,7 +61,9 @@ def _save_cards(context: RunContext, cell: PlannedCell, measured: UnitResult, co
     try:
         cards = measured.cards(columns, settings.cards)
         make_folder(context.folder.cards)
-        write_json_atomic(context.folder.cards / f"{cell.key}.json", {"key": cell.key, **cards})
+        path = context.folder.cards / f"{cell.key}.json"
+        write_json_atomic(path, {"key": cell.key, **cards})
+        context.folder.publish(path)
     except StorageError:
         raise
     except Exception as error:  # a card is worth less than the cell's figures, which stay

@@ -39,19 +39,21 @@ def prompt_of_unit(
             else:
                 prompt, resumed = _tuned(context, unit, lm, label, fitting)
                 took = "resumed_tuning" if resumed else "tuning"
-                with context.interruption.deferred(), whole_folder(place) as draft:
-                    prompt.save_pretrained(draft, lm)
+                with context.interruption.deferred():
+                    with whole_folder(place) as draft:
+                        prompt.save_pretrained(draft, lm)
+                    context.folder.publish(place)
     _checkpoint_of(context, key).remove()
     return prompt, {took: round(time.perf_counter() - began, 3)} if took else {"tuning": 0.0}
 
 
 def _checkpoint_of(context: RunContext, key: str) -> TuningCheckpoint:
     path = context.folder.checkpoints / f"{key}.safetensors"
-    return TuningCheckpoint(path, key, stop=lambda: context.interruption.pending)
+    return TuningCheckpoint(path, key, folder=context.folder, stop=lambda: context.interruption.pending)
 
 
 def _saved_prompt(context: RunContext, place: Path) -> SoftPrompt | None:
-    if not place.exists():
+    if not context.folder.fetched(place).exists():
         return None
     try:
         return SoftPrompt.from_pretrained(place)

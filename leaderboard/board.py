@@ -43,6 +43,7 @@ from skillneurons.leaderboard.rows import Row, row_order
 from skillneurons.leaderboard.settings import comparability, parse_json
 from skillneurons.leaderboard.sources import Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
+from skillneurons.results import ResultsFolder
 
 if TYPE_CHECKING:
     from skillneurons.leaderboard.site.task_page import About
@@ -80,7 +81,7 @@ class Board:
         return [one.row for one in self.rendered]
 
 
-def build_board(dirs: Sequence[Path | str], index: Index | None = None, *, processes: int = 1) -> Board:
+def build_board(dirs: Sequence[Path | str | ResultsFolder], index: Index | None = None, *, processes: int = 1) -> Board:
     """Read every cell under the runs folders (paths, or URLs that fsspec knows).
 
     What ``index`` knows of an earlier build is not worked out again; many files that it does not know are shared among
@@ -103,9 +104,11 @@ def no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _build(dirs: Sequence[Path | str], index: Index, processes: int) -> Board:
+def _build(dirs: Sequence[Path | str | ResultsFolder], index: Index, processes: int) -> Board:
     sources = [open_source(place) for place in dirs]
     listed = [(source, source.files("cells")) for source in sources]
+    for source, files in listed:
+        source.ahead([file for file in files if index.known(file.place, file.stamp) is None])
     new = new_groups(((source, file) for source, files in listed for file in files), index)
     ahead = work_out_ahead(new, processes)
     for place, stamp, about in ahead.known:

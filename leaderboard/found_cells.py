@@ -13,8 +13,8 @@ from skillneurons.leaderboard.bundles import bundle_name
 from skillneurons.leaderboard.cells import BoardCell, board_cell
 from skillneurons.leaderboard.index import Index
 from skillneurons.leaderboard.settings import plain_json
-from skillneurons.leaderboard.sources import CellFile, LocalFolder, Source
-from skillneurons.results import DamagedCell, Result, parse_cell
+from skillneurons.leaderboard.sources import CellFile, Source, open_source
+from skillneurons.results import DamagedCell, Result, ResultsFolder, parse_cell
 
 FINISHED, TESTED = "finished", "finished and tested"
 FEW = 3  # problems that are named where nothing else is there to show
@@ -100,14 +100,14 @@ def about(cell: Result, digest: str) -> list[str]:
     return [cell.key, digest, bundle_name(cell), state]
 
 
-def finished_cells(root: Path, index: Index) -> dict[str, bool]:
+def finished_cells(folder: ResultsFolder, index: Index) -> dict[str, bool]:
     """Return the finished cells whose files have not changed since the index saw them; none is read.
 
     By key, whether neurons of the cell were ablated.
     """
-    if not (root / "cells").is_dir():
+    if not folder.is_there:
         return {}
-    known = [index.known(file.place, file.stamp) for file in LocalFolder(root).files("cells")]
+    known = [index.known(file.place, file.stamp) for file in open_source(folder).files("cells")]
     return {one[0]: one[3] == TESTED for one in known if one is not None and one[3:] in ([FINISHED], [TESTED])}
 
 

@@ -19,8 +19,8 @@ import skillneurons.results
 from skillneurons.atomic import write_atomic
 from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.settings import parse_json, plain_bytes
-from skillneurons.leaderboard.sources import URL
 from skillneurons.results import BOARD_INDEX
+from skillneurons.store import URL
 
 NAME = BOARD_INDEX
 _UNSURE_NS = 2_000_000_000  # a file as young as this may change again without a new time stamp
@@ -31,8 +31,10 @@ _COLUMNS = ("kind", "digest", "value")
 class Index:
     """The entries of the last build, and those that this build used."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, home: str = "") -> None:
+        """Read the index in a file; ``home`` is the URL of the folder where it is kept, if that is in a store."""
         self._path = path
+        self._home = home if URL in home else ""
         self._old: dict[tuple[str, str], bytes] = {}
         self._new: dict[tuple[str, str], bytes] = {}
         self._old_files: dict[str, list[str]] = {}
@@ -85,17 +87,20 @@ class Index:
     def _seen_from_here(self, place: str) -> str:
         """Return a file's place as it is however its folder was given, also when it moves with the index."""
         folder, _, name = place.rpartition("/")
+        if self._home and place.startswith(f"{self._home}/"):
+            return place.removeprefix(f"{self._home}/")
         if self._path is None or URL in place:
             return place
         if folder not in self._folders:
             here = os.path.abspath(self._path.parent)  # noqa: PTH100 - no link is followed
-            self._folders[folder] = os.path.relpath(os.path.abspath(folder), here)  # noqa: PTH100
+            there = os.path.abspath(folder)  # noqa: PTH100
+            self._folders[folder] = there if self._home else os.path.relpath(there, here)
         return f"{self._folders[folder]}/{name}"
 
-    def save(self) -> None:
-        """Write what this build used, where it differs from what is there; raise ResultsError where that fails."""
+    def save(self) -> bool:
+        """Write what this build used, where it differs from what is there, and say whether; raise ResultsError where that fails."""
         if self._path is None or (self._new == self._old and self._files == self._old_files):
-            return
+            return False
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -112,6 +117,7 @@ class Index:
             write_statistics=False,
         )
         write_atomic(self._path, sink.getvalue())
+        return True
 
 
 def _read(path: Path) -> dict[tuple[str, str], bytes]:

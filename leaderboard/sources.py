@@ -7,19 +7,17 @@ A file without a stamp is read each time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from skillneurons.errors import ResultsError
+from skillneurons.results import ResultsFolder, open_folder
 
-URL = "://"
-# what stores call a mark that changes with a file (a hash, a version), and its time
-_MARKS = ("ETag", "etag", "md5", "md5Hash", "checksum", "CRC", "sha", "generation")
-_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+if TYPE_CHECKING:
+    from skillneurons.mirror import Mirror
+    from skillneurons.store import Found
 
 
 class CellFile(NamedTuple):
@@ -40,6 +38,10 @@ class Source(Protocol):
         """Return the JSON files of ``cells`` or ``across``, sorted by name, without run records."""
         ...
 
+    def ahead(self, files: Sequence[CellFile]) -> None:
+        """Make ready to read these files, where that is better done for many at once."""
+        ...
+
     def read(self, file: CellFile) -> bytes:
         """Return a file's bytes; raise OSError where it cannot be read."""
         ...
@@ -49,11 +51,10 @@ class Source(Protocol):
         ...
 
 
-def open_source(place: str | Path) -> Source:
+def open_source(place: str | Path | ResultsFolder) -> Source:
     """Return the run folder at a path or URL; raise ResultsError where there is none, or no cells folder."""
-    if URL in str(place):
-        return RemoteFolder(str(place))
-    return LocalFolder(Path(place))
+    folder = open_folder(place)
+    return LocalFolder(folder.root) if folder.mirror is None else RemoteFolder(folder.mirror)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class LocalFolder:
                     found.append(CellFile(entry.name, entry.path, _local_stamp(entry)))
         return sorted(found)
 
+    def ahead(self, files: Sequence[CellFile]) -> None:
+        """Do nothing: a disk is read file by file."""
+
     def read(self, file: CellFile) -> bytes:
         """Return a file's bytes."""
         with open(file.place, "rb") as opened:  # noqa: PTH123 - ten thousand times, and pathlib is slow
@@ -101,60 +105,41 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A run folder at a URL: ``s3://bucket/run``, ``memory://run``, whatever fsspec has a driver for."""
+    """A run folder in a store: ``s3://bucket/run``, ``memory://run``, whatever fsspec has a driver for.
 
-    def __init__(self, url: str) -> None:
-        import fsspec  # type: ignore[import-untyped]
+    What is read is kept in the mirror, so that nothing is fetched twice.
+    """
 
-        self.place = url.rstrip("/")
-        try:
-            with _store_errors():
-                self._system, self._root = fsspec.core.url_to_fs(self.place)
-                there = self._system.isdir(f"{self._root}/cells")
-                known = there or self._system.exists(self._root)
-        except ImportError as error:
-            raise ResultsError(f"cannot read results from {url}: {error}") from error
-        except OSError as error:
-            raise ResultsError(f"cannot read results from {url}: {error}; check the address and your access") from error
-        if not there:
-            raise _no_results(url, known)
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror, self.place = mirror, mirror.store.url
+        self._found: dict[str, Found] = {}
+        if not mirror.store.listing("cells"):
+            raise _no_results(self.place, bool(mirror.store.listing("")))
 
     def files(self, folder: str) -> list[CellFile]:
         """Return the JSON files of ``cells`` or ``across``; none where there is no such folder."""
-        try:
-            with _store_errors():
-                entries: Sequence[dict[str, Any]] = self._system.ls(f"{self._root}/{folder}", detail=True, refresh=True)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise ResultsError(
-                f"cannot list {self.place}/{folder}: {error}; check the address and your access"
-            ) from error
         found = []
-        for entry in entries:
-            name = str(entry["name"]).rsplit("/", 1)[-1]
+        for one in self._mirror.store.listing(folder):
+            name = one.name.rsplit("/", 1)[-1]
             if _is_result(name):
-                found.append(CellFile(name, f"{self.place}/{folder}/{name}", _stamp(entry)))
+                self._found[f"{self.place}/{one.name}"] = one
+                found.append(CellFile(name, f"{self.place}/{one.name}", one.stamp))
         return sorted(found, key=lambda one: one.name)
+
+    def ahead(self, files: Sequence[CellFile]) -> None:
+        """Fetch many files, several at once; what cannot be read is told when it is."""
+        self._mirror.fetch_listed(self._found[file.place] for file in files)
 
     def read(self, file: CellFile) -> bytes:
         """Return a file's bytes."""
-        with _store_errors():
-            data: bytes = self._system.cat_file(f"{self._root}/{file.place.removeprefix(self.place).lstrip('/')}")
-        return data
+        found = self._found[file.place]
+        if not self._mirror.has(found):
+            self._mirror.fetch_listed([found])
+        return (self._mirror.root / found.name).read_bytes()
 
     def fetch(self, name: str) -> bytes | None:
         """Return the bytes of a file by its name in the folder; None where there is no such file, or it leads elsewhere."""
-        if not _inside(name):
-            return None
-        try:
-            with _store_errors():
-                data: bytes = self._system.cat_file(f"{self._root}/{name}")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ResultsError(f"cannot read {self.place}/{name}: {error}") from error
-        return data
+        return self._mirror.store.read(name) if _inside(name) else None
 
 
 def _local_stamp(entry: os.DirEntry[str]) -> str:
@@ -163,30 +148,6 @@ def _local_stamp(entry: os.DirEntry[str]) -> str:
     except OSError:
         return ""  # a link that leads nowhere: reading it tells
     return f"{about.st_size} {about.st_mtime_ns}"
-
-
-def _stamp(entry: dict[str, Any]) -> str:
-    """Return what changes with a file, as far as its store says; ``""`` where it says nothing that would."""
-    marks = [str(entry.get(mark) or "") for mark in _MARKS]
-    times = [ns for ns in (_nanoseconds(entry.get(name)) for name in _TIMES) if ns]
-    return " ".join([str(entry.get("size")), *marks, *map(str, times[:1])]) if any(marks) or times else ""
-
-
-def _nanoseconds(time: object) -> int | None:
-    """Return a time as a store gives it, in ns since 1970, so that the index knows what is too young to trust; None for others."""
-    seconds = time.timestamp() if isinstance(time, datetime) else time
-    return int(seconds * 1e9) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else None
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    """Turn what a store's driver raises, which may be anything, into OSError."""
-    try:
-        yield
-    except (OSError, ImportError):
-        raise
-    except Exception as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _inside(name: str) -> bool:

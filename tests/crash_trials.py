@@ -90,8 +90,8 @@ def preload() -> None:
         importlib.import_module(name)
 
 
-def start(folder: Path, model: str, moment: Moment | None = None) -> int:
-    """Fork a process that runs the config in a folder; return its number."""
+def start(folder: Path, model: str, moment: Moment | None = None, output: str = "") -> int:
+    """Fork a process that runs the config in a folder, or at a URL beside which it stands; return its number."""
     child = os.fork()
     if child:
         return child
@@ -101,7 +101,7 @@ def start(folder: Path, model: str, moment: Moment | None = None) -> int:
         out = os.open(folder.parent / "out", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        code = _run(folder, model, moment)
+        code = _run(folder, model, moment, output)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -110,7 +110,7 @@ def start(folder: Path, model: str, moment: Moment | None = None) -> int:
         os._exit(code)
 
 
-def _run(folder: Path, model: str, moment: Moment | None) -> int:
+def _run(folder: Path, model: str, moment: Moment | None, output: str) -> int:
     import skillneurons.checkpoint
     import skillneurons.tuning
     import torch
@@ -133,7 +133,7 @@ def _run(folder: Path, model: str, moment: Moment | None) -> int:
         signal.setitimer(signal.ITIMER_REAL, moment.seconds)
     plugin = str(folder.parent / "crash_plugin.py")
     config = str(folder.parent / "crash.yaml")
-    code = main(["run", config, "-m", model, "-p", plugin, "-o", str(folder), "--device", "cpu"])
+    code = main(["run", config, "-m", model, "-p", plugin, "-o", output or str(folder), "--device", "cpu"])
     os.write(log, f"operations {operations()}\n".encode())
     return code
 

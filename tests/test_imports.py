@@ -16,7 +16,9 @@ RANKS = (
     {"errors", "plugin_calls", "plugin_hash", "plugin_record", "plugins_installed"},
     {"types", "hookspecs", "html_table", "arguments", "yaml_text", "interruption", "lock_owner"},
     {"atomic", "contradictions"},
-    {"planting", "neutral", "moments", "complaint", "run_files"},
+    {"planting", "neutral", "moments", "complaint", "run_files", "store_errors"},
+    {"store", "lock_shelf"},
+    {"mirror"},
     {"form"},
     {"causal_form", "setting_types"},
     {"splits", "cell_form", "across_file", "config_source", "statistics", "settings"},
@@ -24,7 +26,7 @@ RANKS = (
     {"registry", "results", "model_source", "config_overrides"},
     {"config_faults", "config_environment", "config_schema"},
     {"locks", "results_frame", "examples", "progress", "task_setup", "metric_row"},
-    {"file_faults"},
+    {"file_faults", "store_locks"},
     {"pass_values"},
     {"pass_faults", "kept_faults", "staleness", "board_faults", "leftovers"},
     {"chart"},
@@ -86,7 +88,7 @@ RANKS = (
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INSIDE = {*RANK, "plugins", "tasks", "leaderboard", "pocket"}
-READ = {"leaderboard", "errors", "atomic", "results", "types", "cell_form", "across_file", "density"}
+READ = {"leaderboard", "errors", "atomic", "results", "types", "cell_form", "across_file", "density", "mirror", "store"}
 HEAVY = (
     "torch",
     "numpy",

@@ -49,16 +49,17 @@ def test_a_change_inside_an_archive_is_seen(tmp_path: Path) -> None:
 def test_a_store_that_says_nothing_of_changes_is_read_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = write_synthetic(tmp_path / "runs", range(3))
-    source = open_source(f"file://{runs}")
+    place = zipped(write_synthetic(tmp_path / "runs", range(3)), tmp_path / "runs.zip")
+    source = open_source(place)
     assert all(file.stamp for file in source.files("cells"))
-    real = type(source._system).ls  # type: ignore[attr-defined]
+    system = source._mirror.store._system  # type: ignore[attr-defined]
+    real = type(system).ls
 
     def bare(self: Any, path: str, detail: bool = True, **more: Any) -> list[dict[str, Any]]:
         found = real(self, path, detail=detail, **more)
         return [{name: entry[name] for name in ("name", "size", "type")} for entry in found]
 
-    monkeypatch.setattr(type(source._system), "ls", bare)  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(system), "ls", bare)
     assert {file.stamp for file in source.files("cells")} == {""}
 
 
@@ -85,7 +86,7 @@ def test_a_driver_that_fails_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as caught:
         build_board([url])
     assert str(caught.value) == (
-        f"cannot read results from {url}: BadZipFile: File is not a zip file; check the address and your access"
+        f"cannot open {url}: BadZipFile: File is not a zip file; check the address and your access"
     )
 
 
