@@ -74,6 +74,7 @@ class RayWorker:
         if found["plugins"] != asked["brought"]:
             return ""  # told by the driver, which knows both
         self._units = plan(config, registry, folder.as_it_is(asked["finished"]), frozenset(asked["finished"]))
+        folder.prepare()
         found["units"] = [[cell.key for cell in unit.cells] for unit in self._units]
         self._interruption = Interruption()
         self._display = WorkerDisplay(self._interruption.check)
@@ -121,7 +122,7 @@ class RayWorker:
         except KeyboardInterrupt:
             ended = "stopped"
         except StorageError as error:
-            ended, message = "storage", str(error)
+            ended, message = "storage", context.folder.told(str(error))
         except ModelError as error:
             ended, message = "model", str(error)
         except (Exception, SystemExit) as error:
