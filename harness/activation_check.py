@@ -54,7 +54,7 @@ def _faults(
     flat = neurons[:, 0] * d_ff + neurons[:, 1]
     here = f"{kept.place}/neurons.safetensors"
     if list(flat) != list(strongest):
-        yield here, f"it keeps {', '.join(places_of(neurons[:3]))} ..., the strongest are others by the scores"
+        yield here, f"it keeps {', '.join(places_of(neurons[:3].tolist()))} ..., the strongest are others by the scores"
         return
     for split, told_scores in zip(SPLITS, (scores, kept.heldout.get(name)), strict=True):
         x = kept.kept.get(f"{name}/{split}")
@@ -65,7 +65,7 @@ def _faults(
         if both.sum() < 3 or np.ptp(y[both]) == 0:
             continue
         again = _effects(factory, x[both].astype(np.float64), y[both])
-        for i, place in enumerate(places_of(neurons)):
+        for i, place in enumerate(places_of(neurons.tolist())):
             known = float(told_scores.flat[flat[i]])
             if differs(None if math.isnan(known) else known, float(again[i]), R_CLOSE):
                 yield here, f"r of {place} on {split} is {known:.6f}, its activations and values give {again[i]:.6f}"
@@ -121,7 +121,11 @@ def _null(
     from skillneurons.null import ALPHA, ROUNDING
     from skillneurons.statistics import products
 
-    attribution, x, y = kept.cell.config["attribution"], kept.kept.get(f"{name}/discovery"), kept.values(name, "discovery")
+    attribution, x, y = (
+        kept.cell.config["attribution"],
+        kept.kept.get(f"{name}/discovery"),
+        kept.values(name, "discovery"),
+    )
     form = getattr(factory, "linear_form", None)
     threshold = figures.get("null95_r")
     if form is None or threshold is None or x is None or np.isnan(x).any():
@@ -132,7 +136,10 @@ def _null(
     if drawn.reason:
         return
     if figures.get("null_scheme") != drawn.scheme:
-        yield kept.path, f"null_scheme is {told(figures.get('null_scheme'))}, its groups and values allow {drawn.scheme}"
+        yield (
+            kept.path,
+            f"null_scheme is {told(figures.get('null_scheme'))}, its groups and values allow {drawn.scheme}",
+        )
         return
     linear = form(x[scored], y[scored], None)
     permuted = np.concatenate([linear.y[None], linear.y[drawn.orders]]).astype(np.float32)
@@ -141,11 +148,17 @@ def _null(
     least = float(linear.link(np.quantile(largest, 1 - ALPHA, method="higher")))
     if threshold < least - NULL_CLOSE:
         few = len(size[0])
-        yield kept.path, f"null95_r is {threshold:.6f}, and by its {few} strongest neurons alone it is at least {least:.6f}"
+        yield (
+            kept.path,
+            f"null95_r is {threshold:.6f}, and by its {few} strongest neurons alone it is at least {least:.6f}",
+        )
     for i, row in enumerate((figures.get("top") or [])[: size.shape[1]]):
         p = float((1 + (largest >= size[0, i] + ROUNDING).sum()) / (len(largest) + 1))
         if row.get("p_adjusted") is not None and row["p_adjusted"] < p - 10**-DECIMALS:
-            yield kept.path, f"top[{i}].p_adjusted is {row['p_adjusted']}, by the kept neurons alone it is at least {p:.6f}"
+            yield (
+                kept.path,
+                f"top[{i}].p_adjusted is {row['p_adjusted']}, by the kept neurons alone it is at least {p:.6f}",
+            )
             return
 
 

@@ -15,16 +15,16 @@ from typing import Any
 from skillneurons.figure_check import differs
 from skillneurons.file_faults import told
 from skillneurons.finding import CONSISTENCY, Ledger
-from skillneurons.kept_pass import SPLITS, KeptPass
+from skillneurons.kept_pass import KeptPass
 from skillneurons.metric_row import metric_row
 from skillneurons.plan import Unit
 from skillneurons.remade_request import told_error
 from skillneurons.task_setup import grade_text, is_correct
-from skillneurons.types import Example, Output, Task
+from skillneurons.types import Example, Output, Split, Task
 
 _PROBES = ((-0.25, -1.75), (-7.5, -0.01), (-2.0, -2.125), (-0.003, -11.0))  # log-probabilities of target and answer
 _VALUE_CLOSE = 1e-9
-_SHOWN = 3
+SPLITS: tuple[Split, ...] = ("discovery", "heldout")
 
 
 def check_examples(kept: KeptPass, unit: Unit, ledger: Ledger) -> None:
@@ -113,7 +113,9 @@ def _values(kept: KeptPass, unit: Unit, pairs: Mapping[str, Sequence[tuple[Examp
                     continue
                 here = float(said[name][i])
                 if differs(None if math.isnan(here) else here, values[0], _VALUE_CLOSE * max(1.0, abs(values[0]))):
-                    wrong.setdefault(name, []).append(f"{told(repr(example.id))} is {here:g}, computed again {values[0]:g}")
+                    wrong.setdefault(name, []).append(
+                        f"{told(repr(example.id))} is {here:g}, computed again {values[0]:g}"
+                    )
     for name, those in wrong.items():
         more = f" ({len(those)} examples differ)" if len(those) > 1 else ""
         yield f"{told(name)} of example {those[0]}{more}"
@@ -150,7 +152,9 @@ def check_accuracy(kept: KeptPass, pairs: Mapping[str, Any] | None, ledger: Ledg
         possible = possible[:1] if len(choices) == 1 and None not in choices else possible[1:]
     if all(any(differs(one, value, 1e-9) for one, value in zip(said, both, strict=True)) for both in possible):
         value, stderr = possible[0]
-        what = f"accuracy.{name} is {said[0]} (stderr {said[1]}), the answers kept give {value:.6f} (stderr {stderr:.6f})"
+        what = (
+            f"accuracy.{name} is {said[0]} (stderr {said[1]}), the answers kept give {value:.6f} (stderr {stderr:.6f})"
+        )
         ledger.say(CONSISTENCY, kept.path, what, "the accuracy is not that of the examples", [kept.cell.key])
 
 

@@ -8,7 +8,8 @@ that the cell keeps), and how many neurons pass the threshold. Tolerance: 2e-6, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.cell_columns import DECIMALS, RESAMPLE_UNIT, signed_heldout_mean
@@ -23,7 +24,6 @@ CLOSE = 2e-6
 _RESAMPLED = 2 * RESAMPLE_UNIT
 _ALPHA = 0.05
 _FLOAT32 = 1e-5  # a product of the null is rounded otherwise than a score
-Say = Callable[[str], None]
 
 
 def check_figures(kept: KeptPass, ledger: Ledger) -> None:
@@ -117,7 +117,7 @@ def _of_the_null(figures: Mapping[str, Any], scores: npt.NDArray[Any], attributi
     passed = sum(p <= _ALPHA + 10**-DECIMALS for p in known)
     if known and passed != min(n, len(known)):
         yield f"n_fwer is {n}, and {passed} of the {len(known)} neurons listed have p_adjusted <= {_ALPHA}"
-    if any(one > other + 10**-DECIMALS for one, other in zip(known, known[1:], strict=False)):
+    if any(one > other + 10**-DECIMALS for one, other in pairwise(known)):
         yield "top has p_adjusted that fall while |r| falls"
     permutations = int(attribution.get("permutations", 0))
     if figures.get("n_permutations") != permutations:
@@ -126,7 +126,9 @@ def _of_the_null(figures: Mapping[str, Any], scores: npt.NDArray[Any], attributi
         return
     size = np.abs(scores[~np.isnan(scores)].astype(np.float64))
     most, least = int((size > threshold - _FLOAT32).sum()), int((size > threshold + _FLOAT32).sum())
-    exact = math.ceil((1 - _ALPHA) * (permutations - 1)) == permutations - 1 - int(_ALPHA * (permutations + 1) - 1 + 1e-9)
+    exact = math.ceil((1 - _ALPHA) * (permutations - 1)) == permutations - 1 - int(
+        _ALPHA * (permutations + 1) - 1 + 1e-9
+    )
     if n > most or (exact and n < least):
         yield f"n_fwer is {n}, and {most} neurons have |r| above null95_r = {threshold:.6f}"
 
@@ -173,6 +175,6 @@ def _from(name: str) -> str:
     return "the neurons listed give" if name == "partial_r" else "the scores give"
 
 
-def places_of(neurons: Sequence[Sequence[int]]) -> list[str]:
+def places_of(neurons: Iterable[Sequence[int]]) -> list[str]:
     """Return neurons by their printed names."""
     return [f"L{int(layer):02d}.N{int(neuron):04d}" for layer, neuron in neurons]

@@ -63,7 +63,7 @@ def _names(root: Path) -> Iterator[tuple[str, str]]:
                 return
             mode = entry.stat(follow_symlinks=False)
             if stat.S_ISLNK(mode.st_mode):
-                yield path, f"it is a symbolic link to {told(repr(os.readlink(entry.path)))}"
+                yield path, f"it is a symbolic link to {told(repr(str(Path(entry.path).readlink())))}"
             elif stat.S_ISDIR(mode.st_mode):
                 if depth >= DEEPEST and place.split("/")[0] not in _SKIPPED:
                     yield path, f"it is a folder {depth + 1} deep: a run makes none"
@@ -76,7 +76,7 @@ def _names(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _file_fault(name: str, size: int) -> str:
-    ending = os.path.splitext(name)[1].lower()
+    ending = Path(name).suffix.lower()
     if ending in PICKLES:
         return f"a file of kind {ending} can run code when it is loaded"
     most = LARGEST.get(ending, OTHER)
@@ -85,32 +85,45 @@ def _file_fault(name: str, size: int) -> str:
 
 def table_fault(path: Path) -> str:
     """Return why a Parquet file must not be read, or nothing: rows, columns, and how large it is once unfolded."""
-    import pyarrow as pa
-    from pyarrow import compute, parquet
-
     if not path.stat().st_size:
         return ""  # told with what is damaged
     try:
-        with parquet.ParquetFile(path) as file:
-            rows, schema = file.metadata.num_rows, file.schema_arrow
-        if not 0 <= rows <= ROWS:
-            return f"it declares {rows} rows, more than {ROWS}"
-        texts = [one.name for one in schema if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)]
-        for one in schema:
-            plain = pa.types.is_floating(one.type) or pa.types.is_integer(one.type) or pa.types.is_boolean(one.type)
-            if one.name not in texts and not plain:
-                return f"its column {told(repr(one.name))} is of type {told(one.type)}: a pass holds text and numbers"
-        size = 8 * rows * (len(schema) - len(texts))
-        if size > UNFOLDED:
-            return f"it unfolds to {size} bytes, more than {UNFOLDED}"
-        with parquet.ParquetFile(path, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=1 << 14, columns=texts, use_threads=False):
-                for column in batch.columns:
-                    folded = column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode()
-                    lengths = compute.binary_length(folded.dictionary)
-                    size += compute.sum(compute.take(lengths, folded.indices)).as_py() or 0
-                if size > UNFOLDED:
-                    return f"it unfolds to more than {UNFOLDED} bytes"
+        texts, size, fault = _declared(path)
+        return fault or (f"it unfolds to more than {UNFOLDED} bytes" if _unfolded(path, texts, size) > UNFOLDED else "")
     except Exception as error:  # whatever a damaged file makes a library raise is what is wrong with it
         return f"it cannot be read ({told(error)})"
-    return ""
+
+
+def _declared(path: Path) -> tuple[list[str], int, str]:
+    """Return a table's columns of text, the size of its numbers, and what is wrong with what it declares."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        rows, schema = file.metadata.num_rows, file.schema_arrow
+    texts = [one.name for one in schema if pa.types.is_string(one.type) or pa.types.is_large_string(one.type)]
+    size = 8 * rows * (len(schema) - len(texts))
+    for one in schema:
+        plain = pa.types.is_floating(one.type) or pa.types.is_integer(one.type) or pa.types.is_boolean(one.type)
+        if one.name not in texts and not plain:
+            fault = f"its column {told(repr(one.name))} is of type {told(one.type)}: a pass holds text and numbers"
+            return texts, size, fault
+    if not 0 <= rows <= ROWS:
+        return texts, size, f"it declares {rows} rows, more than {ROWS}"
+    return texts, size, f"it unfolds to {size} bytes, more than {UNFOLDED}" if size > UNFOLDED else ""
+
+
+def _unfolded(path: Path, texts: list[str], size: int) -> int:
+    """Return how large a table is once every text stands on its own, or the first sum that is too large."""
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        for batch in file.iter_batches(batch_size=1 << 14, columns=texts, use_threads=False):
+            for column in batch.columns:
+                folded = column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode()
+                lengths = compute.binary_length(folded.dictionary)
+                size += compute.sum(compute.take(lengths, folded.indices)).as_py() or 0
+            if size > UNFOLDED:
+                break
+    return size

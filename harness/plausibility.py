@@ -23,6 +23,7 @@ from skillneurons.results import Result, canonical_json
 _EFFECTS = ("top1_r", "top10_r", "top10_mean_r", "heldout_top10_r", "heldout_top10_r_low", "heldout_top10_r_high")
 _MORE = ("baseline_top10_r", "untuned_top10_r", "partial_r", "null95_r")
 _OF_NEURON = ("r", "r_heldout", "ci_low", "ci_high", "partial_r")
+_CORRELATIONS = ("pearson", "spearman")
 _ONE = 1 + 1e-6
 _MANY = 100  # neurons; of fewer the largest by chance may be small
 _DAY = 86_400
@@ -32,7 +33,10 @@ _STARTED = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z")
 def check_plausible(kept: KeptPass, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
     """Check one cell and the record of its run."""
     cell = kept.cell
-    for what in [*_of_cell(cell), *(line for name, one in cell.columns.items() for line in _of_column(cell, name, one))]:
+    for what in [
+        *_of_cell(cell),
+        *(line for name, one in cell.columns.items() for line in _of_column(cell, name, one)),
+    ]:
         ledger.say(PLAUSIBILITY, kept.path, what, "no run gives such a figure", [cell.key])
     for what in _of_record(kept.record, clock):
         ledger.say(PLAUSIBILITY, f"cells/{cell.key}.run.json", what, "no run writes such a record", [cell.key])
@@ -53,33 +57,32 @@ def _of_cell(cell: Result) -> Iterator[str]:
 def _of_column(cell: Result, name: str, one: Mapping[str, Any]) -> Iterator[str]:
     place = f"columns.{told(name)}"
     for figure in (*_EFFECTS, *_MORE):
-        value = one.get(figure)
-        if value is not None and abs(value) > _ONE and _is_bounded(cell):
-            yield f"{place}.{figure} is {value}, beyond 1"
+        if _is_beyond(cell, one.get(figure)):
+            yield f"{place}.{figure} is {one[figure]}, beyond 1"
     for i, row in enumerate(one.get("top") or []):
-        for figure in _OF_NEURON:
-            if row.get(figure) is not None and abs(row[figure]) > _ONE and _is_bounded(cell):
-                yield f"{place}.top[{i}].{figure} is {row[figure]}, beyond 1"
-        low, high = row.get("ci_low"), row.get("ci_high")
-        if low is not None and high is not None and low > high:
-            yield f"{place}.top[{i}] has an interval from {low} to {high}"
-        p, b = row.get("p_adjusted"), one.get("n_permutations")
-        if p is not None and b:
-            nearest = min(max(round(p * (b + 1)), 1), b + 1) / (b + 1)
-            if abs(p - nearest) > 10**-DECIMALS:
-                yield f"{place}.top[{i}].p_adjusted is {p}, not (k + 1) / {b + 1}"
+        yield from _of_neuron(cell, f"{place}.top[{i}]", row, one.get("n_permutations"))
     low, high = one.get("heldout_top10_r_low"), one.get("heldout_top10_r_high")
     if low is not None and high is not None and low > high:
         yield f"{place} has an interval from {low} to {high}"
-    for figure, most in (("n_fwer", "n_neurons"), ("n_fdr", "n_neurons"), ("n_replicated", "n_fwer")):
-        bound = cell.n_neurons if most == "n_neurons" else one.get(most)
-        if one.get(figure) is not None and bound is not None and one[figure] > bound:
-            yield f"{place}.{figure} is {one[figure]}, more than {most} = {bound}"
-    for split in ("discovery", "heldout"):
-        n = one.get(f"n_{split}")
-        if n is not None and n > cell.n.get(split, 0):
-            yield f"{place}.n_{split} is {n}, of {cell.n.get(split, 0)} examples"
+    counts = {"n_fwer": cell.n_neurons, "n_fdr": cell.n_neurons, "n_replicated": one.get("n_fwer")}
+    counts |= {f"n_{split}": cell.n.get(split, 0) for split in ("discovery", "heldout")}
+    for figure, most in counts.items():
+        if one.get(figure) is not None and most is not None and one[figure] > most:
+            yield f"{place}.{figure} is {one[figure]}, of {most} at most"
     yield from _null_by_chance(cell, place, one)
+
+
+def _of_neuron(cell: Result, place: str, row: Mapping[str, Any], permutations: int | None) -> Iterator[str]:
+    for figure in _OF_NEURON:
+        if _is_beyond(cell, row.get(figure)):
+            yield f"{place}.{figure} is {row[figure]}, beyond 1"
+    low, high, p = row.get("ci_low"), row.get("ci_high"), row.get("p_adjusted")
+    if low is not None and high is not None and low > high:
+        yield f"{place} has an interval from {low} to {high}"
+    if p is not None and permutations:
+        nearest = min(max(round(p * (permutations + 1)), 1), permutations + 1) / (permutations + 1)
+        if abs(p - nearest) > 10**-DECIMALS:
+            yield f"{place}.p_adjusted is {p}, not (k + 1) / {permutations + 1}"
 
 
 def _null_by_chance(cell: Result, place: str, one: Mapping[str, Any]) -> Iterator[str]:
@@ -87,7 +90,7 @@ def _null_by_chance(cell: Result, place: str, one: Mapping[str, Any]) -> Iterato
     threshold, n = one.get("null95_r"), one.get("n_discovery") or 0
     if threshold is None or one.get("null_scheme") != "rows" or cell.n_neurons < _MANY or n < 10:
         return
-    if cell.config["attribution"]["statistic"] not in ("pearson", "spearman"):
+    if cell.config["attribution"]["statistic"] not in _CORRELATIONS:
         return
     least = 0.8 * 1.96 / math.sqrt(n)
     if threshold < least:
@@ -97,8 +100,9 @@ def _null_by_chance(cell: Result, place: str, one: Mapping[str, Any]) -> Iterato
         )
 
 
-def _is_bounded(cell: Result) -> bool:
-    return cell.config["attribution"]["statistic"] in ("pearson", "spearman")
+def _is_beyond(cell: Result, value: float | None) -> bool:
+    """Whether a correlation is larger than one."""
+    return value is not None and abs(value) > _ONE and cell.config["attribution"]["statistic"] in _CORRELATIONS
 
 
 def _of_record(record: Mapping[str, Any], clock: Callable[[], float]) -> Iterator[str]:
@@ -133,7 +137,9 @@ def check_seeds(cells: Mapping[str, Result], ledger: Ledger) -> None:
         for (task, _, metric), own in sorted(by_metric.items()):
             missing = sorted(seeds - {cell.seed for cell in own})
             if missing:
-                what = f"{told(cell_names(own))}: no cell of {told(metric)} on {told(task)} with seed {_listed(missing)}"
+                what = (
+                    f"{told(cell_names(own))}: no cell of {told(metric)} on {told(task)} with seed {_listed(missing)}"
+                )
                 also = f"other cells of {told(own[0].model['name'])} with the same settings have seeds {_listed(sorted(seeds))}"
                 meaning = "a seed was left out, so the mean over seeds is not that of the run"
                 ledger.say(PLAUSIBILITY, "cells", f"{what}; {also}", meaning, [cell.key for cell in own])
@@ -164,10 +170,14 @@ class Copies:
             return  # without a prompt a seed changes nothing
         settings = cell.config.get("prompt") or {}
         fixed = settings.get("prompt_tuning_init") == "TEXT"  # every seed begins at the same prompt, and may end there
-        found = [("prompt", "the prompt's embeddings", hashlib.sha256(prompt).hexdigest())] if prompt and not fixed else []
+        found = (
+            [("prompt", "the prompt's embeddings", hashlib.sha256(prompt).hexdigest())] if prompt and not fixed else []
+        )
         for name, scores in kept.scores.items():
             if not np.isnan(scores).all() and not (fixed and prompt):
-                found.append((f"scores.{name}", f"the scores of {told(name)}", hashlib.sha256(scores.tobytes()).hexdigest()))
+                found.append(
+                    (f"scores.{name}", f"the scores of {told(name)}", hashlib.sha256(scores.tobytes()).hexdigest())
+                )
         for kind, what, digest in found:
             other, path = self._known.setdefault((kind, digest), (cell, kept.path))
             apart = [

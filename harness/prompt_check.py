@@ -30,7 +30,10 @@ def check_prompt(root: Path, key: str, cells: Sequence[Result], ledger: Ledger) 
 
     named = adapter.get("base_model_name_or_path")
     if named != cell.model["name"]:
-        say("adapter_config.json", f"it was tuned for {told(repr(named))}, its cells are of {told(repr(cell.model['name']))}")
+        say(
+            "adapter_config.json",
+            f"it was tuned for {told(repr(named))}, its cells are of {told(repr(cell.model['name']))}",
+        )
     if placed.get("init") != settings.get("prompt_tuning_init"):
         begun, asked = told(repr(placed.get("init"))), told(repr(settings.get("prompt_tuning_init")))
         say("placement.json", f"it began as {begun}, its cells' settings say {asked}")
@@ -50,7 +53,7 @@ def _history(history: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) 
     if not history:
         yield "it holds no loss, and tuning begins with one"
         return
-    losses = [row.get("validation_loss") for row in history]
+    losses: list[Any] = [row.get("validation_loss") for row in history]
     done = [row.get("step") for row in history]
     if not all(isinstance(one, int | float) and math.isfinite(one) for one in losses):
         yield "it holds a loss that is no finite number"
@@ -59,7 +62,8 @@ def _history(history: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) 
     if done != wanted:
         yield f"its losses are of the steps {told(done[:6])}, with these settings they are of {wanted[:6]}"
         return
-    best, without = math.inf, 0
+    best: float = math.inf
+    without = 0
     for i, loss in enumerate(losses):
         best, without = (loss, 0) if loss < best else (best, without + 1)
         ended = done[i] >= steps or without >= patience

@@ -162,9 +162,7 @@ def _check_losses(
             )
 
 
-def _retune(
-    bench: Bench, config: Config, key: str, keys: Sequence[str], tolerance: Tolerance, ledger: Ledger
-) -> None:
+def _retune(bench: Bench, config: Config, key: str, keys: Sequence[str], tolerance: Tolerance, ledger: Ledger) -> None:
     """Tune the prompt again from its seed and compare."""
     with tempfile.TemporaryDirectory(prefix="skillneurons-verify-") as scratch:
         quick = {"attribution": config.attribution.model_copy(update={"permutations": 0, "bootstrap": 0})}
@@ -195,7 +193,11 @@ def _compare(root: Path, again: Path, kept: KeptPass, tolerance: Tolerance, ledg
         return
     theirs = (root / kept.path).read_bytes()
     same = mine.read_bytes() == theirs and not list(_other_files(root / kept.place, again / kept.place))
-    found = [] if same else [*_passes(kept, again / kept.place, tolerance), *_figures(json.loads(theirs), content, tolerance)]
+    found = (
+        []
+        if same
+        else [*_passes(kept, again / kept.place, tolerance), *_figures(json.loads(theirs), content, tolerance)]
+    )
     for path, what in found:
         where = kept.path if not path else f"{kept.place}/{path}"
         ledger.say(RECOMPUTATION, where, what, "the model gives other figures than the cell", [cell.key])
@@ -218,7 +220,9 @@ def _passes(kept: KeptPass, mine: Path, tolerance: Tolerance) -> Iterator[tuple[
             here = ours[column]
             far = ~(np.abs(said - here) <= tolerance.score) & ~(np.isnan(said) & np.isnan(here))
             if far.mean() > tolerance.stray:
-                at = np.unravel_index(int(np.argmax(np.where(far, np.nan_to_num(np.abs(said - here), nan=9.0), 0.0))), said.shape)
+                at = np.unravel_index(
+                    int(np.argmax(np.where(far, np.nan_to_num(np.abs(said - here), nan=9.0), 0.0))), said.shape
+                )
                 place = f"L{int(at[0]):02d}.N{int(at[1]):04d}"
                 yield (
                     f"{name}.safetensors",
@@ -226,19 +230,21 @@ def _passes(kept: KeptPass, mine: Path, tolerance: Tolerance) -> Iterator[tuple[
                     f"{said[at]:.6f}, computed again {here[at]:.6f}",
                 )
     ours_table = read_table(mine / "examples.parquet", deep=True).values
-    for name, column in kept.table.items():
+    for name, listed in kept.table.items():
         here_column = ours_table.get(name, [])
-        if len(here_column) != len(column):
-            yield "examples.parquet", f"{told(name)} has {len(column)} rows, computed again {len(here_column)}"
+        if len(here_column) != len(listed):
+            yield "examples.parquet", f"{told(name)} has {len(listed)} rows, computed again {len(here_column)}"
             continue
-        wrong = [i for i, (a, b) in enumerate(zip(column, here_column, strict=True)) if not _same(a, b, tolerance.value)]
+        wrong = [
+            i for i, (a, b) in enumerate(zip(listed, here_column, strict=True)) if not _same(a, b, tolerance.value)
+        ]
         few = 1 - tolerance.texts if name not in ("id", "split", "group", "prompt", "target") else 0.0
-        if len(wrong) > few * len(column):
+        if len(wrong) > few * len(listed):
             i = wrong[0]
-            said_value, here_value = told(repr(column[i])), told(repr(here_column[i]))
+            said_value, here_value = told(repr(listed[i])), told(repr(here_column[i]))
             yield (
                 "examples.parquet",
-                f"{told(name)} differs on {len(wrong)} of {len(column)} examples, first {told(repr(kept.table['id'][i]))}: "
+                f"{told(name)} differs on {len(wrong)} of {len(listed)} examples, first {told(repr(kept.table['id'][i]))}: "
                 f"{said_value}, computed again {here_value}",
             )
 
@@ -252,7 +258,15 @@ def _same(one: Any, other: Any, tolerance: float) -> bool:
 
 
 _SCORES = (
-    *("top1_r", "top10_r", "top10_mean_r", "heldout_top10_r", "heldout_top10_r_low", "heldout_top10_r_high", "null95_r"),
+    *(
+        "top1_r",
+        "top10_r",
+        "top10_mean_r",
+        "heldout_top10_r",
+        "heldout_top10_r_low",
+        "heldout_top10_r_high",
+        "null95_r",
+    ),
     *("baseline_top10_r", "untuned_top10_r", "partial_r", "mean", "sd"),
 )
 _COUNTS = ("n_fwer", "n_fdr", "n_replicated", "n_discovery", "n_heldout", "n_constant")
@@ -261,7 +275,9 @@ _COUNTS = ("n_fwer", "n_fdr", "n_replicated", "n_discovery", "n_heldout", "n_con
 def _figures(theirs: Mapping[str, Any], mine: Mapping[str, Any], tolerance: Tolerance) -> Iterator[tuple[str, str]]:
     """Yield the figures of a cell that are not those computed here."""
     for name in ("untuned", "tuned", "stderr"):
-        yield from _number(f"accuracy.{name}", theirs["accuracy"].get(name), mine["accuracy"].get(name), tolerance.share)
+        yield from _number(
+            f"accuracy.{name}", theirs["accuracy"].get(name), mine["accuracy"].get(name), tolerance.share
+        )
     for column, figures in theirs["columns"].items():
         ours = mine["columns"].get(column, {})
         if figures["status"] != ours.get("status"):
@@ -277,7 +293,9 @@ def _figures(theirs: Mapping[str, Any], mine: Mapping[str, Any], tolerance: Tole
     yield from _causal(theirs.get("causal") or {}, mine.get("causal") or {}, tolerance)
 
 
-def _neurons(column: str, theirs: Sequence[Mapping[str, Any]], mine: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def _neurons(
+    column: str, theirs: Sequence[Mapping[str, Any]], mine: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
     sets = [{(row["layer"], row["neuron"]) for row in rows} for rows in (theirs, mine)]
     shared = len(sets[0] & sets[1])
     if shared < 0.7 * len(sets[1]):

@@ -120,16 +120,21 @@ def claimed_unit(cell: Result, config: Config, registry: Registry) -> Unit:
     return unit_of(config, registry, nowhere, (), settings_of(config), metrics, name, revision, data, cell.seed)
 
 
-def loaded_data(cell: Result, config: Config, registry: Registry, record: Mapping[str, Any]) -> tuple[TaskData, Config]:
+def loaded_data(
+    cell: Result, config: Config, registry: Registry, record: Mapping[str, Any], known: dict[str, TaskData]
+) -> tuple[TaskData, Config]:
     """Return the task's data as they are here, with the limit under which they are the cell's where there is one.
 
-    A limit is in no cell: none, the most examples of a split, and that of the run record are tried.
+    A limit is in no cell: none, the most examples of a split, and that of the run record are tried. ``known`` keeps what was loaded.
     """
     name, tried = str(cell.task["name"]), []
     limits = [None, max(cell.n.values(), default=0) or None, record.get("limit")]
     for limit in dict.fromkeys(one for one in limits if one is None or (isinstance(one, int) and 0 < one < 10**6)):
         limited = config.model_copy(update={"limit": limit})
-        tried.append((load_task_data(limited, registry, name, config.tasks[name]), limited))
+        place = canonical_json([name, config.tasks[name], config.data.model_dump(), limit])
+        if place not in known:
+            known[place] = load_task_data(limited, registry, name, config.tasks[name])
+        tried.append((known[place], limited))
         if tried[-1][0].hash == cell.task.get("data_hash"):
             return tried[-1]
     fits = [one for one in tried if all(one[0].counts[split] == cell.n.get(split) for split in SPLITS)]

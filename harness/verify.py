@@ -23,8 +23,8 @@ from skillneurons.figure_check import check_figures
 from skillneurons.file_faults import told
 from skillneurons.finding import CONSISTENCY, FORMS, Ledger
 from skillneurons.guarded_files import guarded
-from skillneurons.key_check import check_keys
 from skillneurons.kept_pass import KeptPass, read_kept
+from skillneurons.key_check import Here, check_keys
 from skillneurons.model_source import EMBEDDED, resolve_model
 from skillneurons.plan import Unit
 from skillneurons.plausibility import Copies, check_plausible, check_seeds
@@ -72,7 +72,9 @@ class Verification:
 def open_submission(place: str) -> ResultsFolder:
     """Return the folder to verify; raise ResultsError where there is none. The one place where a DIR becomes a folder."""
     if "://" in place:
-        raise ResultsError(f"cannot verify {place}: a folder is verified where it is read file by file; copy it here first")
+        raise ResultsError(
+            f"cannot verify {place}: a folder is verified where it is read file by file; copy it here first"
+        )
     if not Path(place).is_dir():
         raise ResultsError(f"cannot verify {place}: no such folder; give a results folder")
     return ResultsFolder(Path(place))
@@ -100,10 +102,11 @@ def verify(
         raise ResultsError(f"cannot verify {root}: it has no cells; give a folder that `skillneurons run` wrote")
     _forms(root, registry, ledger)
     cells = {cell.key: cell for _, cell in folder.iter_cells() if isinstance(cell, Result)}
-    units = _each(files, cells, registry, terms, ledger, clock)
+    here = Here(registry, Staleness(registry), terms.given)
+    units = _each(files, cells, here, ledger, clock)
     check_seeds(cells, ledger)
     _prompts(files, cells, ledger)
-    drawn = _recompute(files, cells, units, registry, terms, ledger, say)
+    drawn = _recompute(files, cells, units, here, terms, ledger, say)
     ledger.findings = sorted(set(ledger.findings))
     ledger.remarks = sorted(set(ledger.remarks))
     verdicts = {key: ledger.verdict(key, cell.status != "ok") for key, cell in sorted(cells.items())}
@@ -119,7 +122,9 @@ def _forms(root: Path, registry: Registry, ledger: Ledger) -> None:
         if one.kind == "unknown":
             ledger.say(FORMS, one.path, told(one.what), "what no run writes has no place in results")
         elif one.kind in ("damaged", "orphaned") or (one.kind in WRONG and section in BOARDS):
-            meaning = {"damaged": "it cannot be used", "orphaned": "a cell was left out"}.get(one.kind, "the board shows other figures")
+            meaning = {"damaged": "it cannot be used", "orphaned": "a cell was left out"}.get(
+                one.kind, "the board shows other figures"
+            )
             ledger.say(FORMS, one.path, told(one.what), meaning, about)
         elif section == "across" and "are not there" in one.what:
             ledger.say(FORMS, one.path, told(one.what), "cells were left out")
@@ -130,30 +135,31 @@ def _forms(root: Path, registry: Registry, ledger: Ledger) -> None:
     for name in ("locks", "checkpoints"):
         entries = sorted(path.name for path in (root / name).iterdir()) if (root / name).is_dir() else []
         if entries:
-            ledger.say(FORMS, f"{name}/{entries[0]}", "it is of a run that goes on", "results are sent in when they are whole")
+            ledger.say(
+                FORMS, f"{name}/{entries[0]}", "it is of a run that goes on", "results are sent in when they are whole"
+            )
 
 
 def _each(
     files: RunFiles,
     cells: Mapping[str, Result],
-    registry: Registry,
-    terms: Terms,
+    here: Here,
     ledger: Ledger,
     clock: Callable[[], float],
 ) -> dict[str, Unit]:
     """Check every cell with what stands beside it; return the units of those whose keys are right."""
-    staleness, copies, units = Staleness(registry), Copies(), {}
+    copies, units = Copies(), {}
     for key, cell in sorted(cells.items()):
         whole = ledger.is_clean(key)
         kept = read_kept(files, cell) if whole else KeptPass(cell, f"cells/{key}.json", f"passes/{key}")
-        unit = check_keys(cell, kept.path, registry, staleness, ledger, kept.record, terms.given)
+        unit = check_keys(cell, kept.path, here, ledger, kept.record)
         check_plausible(kept, ledger, clock)
         if unit is not None:
             units[key] = unit
         if not whole or cell.status != "ok":
             continue
         try:
-            _consistent(kept, unit, registry, ledger)
+            _consistent(kept, unit, here.registry, ledger)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # numbers that fit no formula
             what = f"its figures cannot be computed again ({type(error).__name__}: {told(error)})"
             ledger.say(CONSISTENCY, kept.path, what, "no run gives such figures", [key])
@@ -191,7 +197,7 @@ def _recompute(
     files: RunFiles,
     cells: Mapping[str, Result],
     units: Mapping[str, Unit],
-    registry: Registry,
+    here: Here,
     terms: Terms,
     ledger: Ledger,
     say: Callable[[str], None],
@@ -216,13 +222,13 @@ def _recompute(
         request = request_of(cells[key], given=terms.given)
         if request.config is None:
             raise ResultsError(f"{key}: its config was there and is gone; verify the folder while nobody writes to it")
-        _, config = loaded_data(cells[key], request.config, registry, kept.record)
+        _, config = loaded_data(cells[key], request.config, here.registry, kept.record, here.data)
         same = config.model_dump_json(exclude={"metrics"})
         requests[same] = (units[key], config)
         together.setdefault(same, []).append(kept)
     from skillneurons.recomputation import Bench, recompute
 
-    bench = Bench(files.root, registry, terms.device, terms.retune)
+    bench = Bench(files.root, here.registry, terms.device, terms.retune)
     for same, those in together.items():
         say(f"recomputing {', '.join(one.cell.key for one in those)}")
         unit, config = requests[same]

@@ -17,14 +17,17 @@ RANKS = (
     {"types", "hookspecs", "html_table", "arguments", "yaml_text", "interruption", "lock_owner"},
     {"atomic", "contradictions"},
     {"planting", "neutral", "moments", "complaint", "run_files"},
+    {"finding"},
     {"form"},
     {"causal_form", "setting_types"},
     {"splits", "cell_form", "across_file", "config_source", "statistics", "settings"},
     {"plugin_checks", "plugin_failures", "plugin_loading", "plugin_reason"},
     {"registry", "results", "model_source", "config_overrides"},
     {"config_faults", "config_environment", "config_schema"},
+    {"signed_report"},
     {"locks", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"file_faults"},
+    {"guarded_files"},
     {"pass_values"},
     {"pass_faults", "kept_faults", "staleness", "board_faults", "leftovers"},
     {"chart"},
@@ -71,16 +74,21 @@ RANKS = (
     {"compare_text", "compare_plot"},
     {"turns", "unit_cells"},
     {"runner"},
+    {"remade_request", "kept_pass"},
+    {"figure_check", "prompt_check", "plausibility", "key_check"},
+    {"activation_check", "example_check", "causal_check", "recomputation"},
+    {"verify"},
+    {"verification_text"},
     {"testing"},
     {"selftest"},
     {"plugin_commands", "plugin_new", "command_input"},
-    {"board_command", "evaluation_commands"},
+    {"board_command", "evaluation_commands", "verify_command"},
     {"cli"},
     {"__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INSIDE = {*RANK, "plugins", "tasks", "leaderboard", "pocket"}
-READ = {"leaderboard", "errors", "atomic", "results", "types", "cell_form", "across_file", "density"}
+READ = {"leaderboard", "errors", "atomic", "results", "types", "cell_form", "across_file", "density", "signed_report"}
 HEAVY = (
     "torch",
     "numpy",
