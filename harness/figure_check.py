@@ -38,12 +38,24 @@ def check_figures(kept: KeptPass, ledger: Ledger) -> None:
             where = f"columns.{told(name)}.{what}"
             ledger.say(CONSISTENCY, kept.path, where, "the figure does not follow from the files beside it", [cell.key])
 
+        for what in _of_values(figures, kept.values(name, "discovery")):
+            say(what)
         for what in _faults(figures, kept.scores[name], kept.heldout.get(name), k, cell.n_neurons):
             say(what)
         for what in _of_the_null(figures, kept.scores[name], cell.config["attribution"]):
             say(what)
         for what in _of_the_interval(figures, cell.config["attribution"].get("bootstrap", 0)):
             say(what)
+
+
+def _of_values(figures: Mapping[str, Any], values: npt.NDArray[Any]) -> Iterator[str]:
+    import numpy as np
+
+    scored = values[~np.isnan(values)]
+    if len(scored):
+        for name, value in (("mean", float(scored.mean())), ("sd", float(scored.std()))):
+            if differs(figures.get(name), value, 1e-9 * max(1.0, abs(value))):
+                yield f"{name} is {figures.get(name)}, the values on discovery give {value:.6f}"
 
 
 def _faults(

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from skillneurons.complaint import shown
-from skillneurons.finding import LEVELS, TITLES, VERDICTS
+from skillneurons.finding import LEVELS, TITLES, VERDICTS, Finding
 from skillneurons.signed_report import SCHEMA_VERSION, cell_files, hashes_of
 from skillneurons.verify import ALL, Verification
 
 LINES = 40  # of a level; more are counted
+ALIKE = 3  # of one file and meaning
 _SAID = {
     "found": "with findings",
     "unchecked": "that cannot be checked here, and are not accepted",
@@ -33,7 +34,7 @@ def verification_text(found: Verification) -> str:
         those = [one for one in found.ledger.findings if one.level == level]
         if those:
             lines += ["", f"level {level}, {TITLES[level]} ({len(those)})"]
-            lines += _cut([f"  {shown(one.path)}: {one.what}; {one.meaning}" for one in those])
+            lines += _cut(_folded(those))
     if found.ledger.remarks:
         alike: dict[str, list[str]] = {}
         for one in found.ledger.remarks:
@@ -51,6 +52,19 @@ def _counts(found: Verification) -> str:
     how = f" ({', '.join(f'{n} {name}' for name, n in sorted(near.items()))})" if near else ""
     asked = "all" if found.terms.sample == ALL else str(found.terms.sample)
     return f"{len(found.verdicts)} cells: {', '.join(parts) or 'none was read'}{how}; sample {asked}, seed {found.terms.seed}"
+
+
+def _folded(those: Sequence[Finding]) -> list[str]:
+    """Return a line per finding; of many that mean the same of one file, the first."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in those:
+        alike.setdefault((one.path, one.meaning), []).append(one.what)
+    lines = []
+    for (path, meaning), said in alike.items():
+        lines += [f"  {shown(path)}: {what}; {meaning}" for what in said[:ALIKE]]
+        if len(said) > ALIKE:
+            lines.append(f"  {shown(path)}: {len(said) - ALIKE} more of this kind (--json lists all)")
+    return lines
 
 
 def _places(paths: Sequence[str]) -> str:

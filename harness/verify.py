@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from skillneurons.causal_check import check_causal_part
+from skillneurons.cell_examination import UNSHOWN
 from skillneurons.complaint import WRONG
 from skillneurons.doctor import examine
 from skillneurons.errors import ResultsError, SkillNeuronsError
@@ -36,6 +37,8 @@ from skillneurons.run_files import BOARDS, RunFiles, read_folder
 from skillneurons.staleness import Staleness
 
 ALL = -1
+_OTHER_BOARD = "the board shows other figures"
+_OTHER_PASS = "the pass cannot be read, or is not the one that its cell was made from"  # noqa: S105 - no password
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,10 @@ def _forms(root: Path, registry: Registry, ledger: Ledger) -> None:
         if one.kind == "unknown":
             ledger.say(FORMS, one.path, told(one.what), "what no run writes has no place in results")
         elif one.kind in ("damaged", "orphaned") or (one.kind in WRONG and section in BOARDS):
-            meaning = {"damaged": "it cannot be used", "orphaned": "a cell was left out"}.get(
-                one.kind, "the board shows other figures"
-            )
-            ledger.say(FORMS, one.path, told(one.what), meaning, about)
+            meaning = {"damaged": "it cannot be used", "orphaned": "a cell was left out"}.get(one.kind, _OTHER_BOARD)
+            what = one.what.removesuffix(f"; {UNSHOWN}")
+            meaning = _OTHER_PASS if what != one.what else meaning
+            ledger.say(FORMS, one.path, told(what), meaning, about)
         elif section == "across" and "are not there" in one.what:
             ledger.say(FORMS, one.path, told(one.what), "cells were left out")
         elif one.kind == "stale" and section == "cells":
@@ -150,19 +153,20 @@ def _each(
     """Check every cell with what stands beside it; return the units of those whose keys are right."""
     copies, units = Copies(), {}
     for key, cell in sorted(cells.items()):
-        whole = ledger.is_clean(key)
-        kept = read_kept(files, cell) if whole else KeptPass(cell, f"cells/{key}.json", f"passes/{key}")
+        whole = ledger.is_clean(key)  # else what stands beside it may lack anything, or fit nothing
+        kept = read_kept(files, cell)
         unit = check_keys(cell, kept.path, here, ledger, kept.record)
         check_plausible(kept, ledger, clock)
         if unit is not None:
             units[key] = unit
-        if not whole or cell.status != "ok":
+        if cell.status != "ok":
             continue
         try:
             _consistent(kept, unit, here.registry, ledger)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # numbers that fit no formula
-            what = f"its figures cannot be computed again ({type(error).__name__}: {told(error)})"
-            ledger.say(CONSISTENCY, kept.path, what, "no run gives such figures", [key])
+            if whole:
+                what = f"its figures cannot be computed again ({type(error).__name__}: {told(error)})"
+                ledger.say(CONSISTENCY, kept.path, what, "no run gives such figures", [key])
         place = files.root / "prompts" / str(cell.prompt) / "adapter_model.safetensors"
         known = cell.prompt in files.sections.get("prompts", {}) and place.is_file()
         copies.look(kept, place.read_bytes() if known else b"", ledger)
