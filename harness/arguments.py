@@ -102,6 +102,8 @@ def _leaderboard_options(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="DIR", help="where to write (default: the first DIR)")
     what = "may be given again (default: md, csv, parquet); html is a site: index.html and site/"
     add("--format", action="append", default=[], choices=("md", "csv", "parquet", "html"), help=what)
+    trust = "a file of public keys, one a line: cells that a report signed by one of them stands for are verified; may be given again"
+    add("--trust", action="append", default=[], metavar="FILE", help=trust)
     add("--check", action="store_true", help="write nothing; exit 1 with a diff if what is there is stale")
 
 

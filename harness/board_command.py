@@ -32,6 +32,7 @@ def _rebuild(arguments: argparse.Namespace) -> int:
     from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
     from skillneurons.leaderboard.index import NAME, Index
     from skillneurons.leaderboard.sources import URL
+    from skillneurons.signed_report import read_trusted
 
     dirs = arguments.dirs or ["runs"]
     if URL in (arguments.output or dirs[0]):
@@ -42,12 +43,15 @@ def _rebuild(arguments: argparse.Namespace) -> int:
     formats = tuple(arguments.format) or ("md", "csv", "parquet")
     about = _about_tasks(arguments) if "html" in formats else {}
     index = Index(None if arguments.check else out / NAME)
-    board = build_board(dirs, index, processes=processes_here())
+    trusted = frozenset().union(*map(read_trusted, map(Path, arguments.trust))) if arguments.trust else None
+    board = build_board(dirs, index, processes=processes_here(), trusted=trusted)
+    say(board.remarks)
     if arguments.check:
         difference = check_board(board, out, formats, about)
         if difference:
             print(difference)
             again = [*map(str, dirs), "-o", str(out), *(f"--format {name}" for name in arguments.format)]
+            again += [f"--trust {path}" for path in arguments.trust]
             say([f"{out} is stale; rebuild it with: skillneurons leaderboard {' '.join(again)}"])
         say(board.problems)
         return 1 if difference or board.problems else 0

@@ -16,7 +16,6 @@ from typing import Any
 
 from skillneurons.causal_check import check_causal_part
 from skillneurons.cell_examination import UNSHOWN
-from skillneurons.complaint import WRONG
 from skillneurons.doctor import examine
 from skillneurons.errors import ResultsError, SkillNeuronsError
 from skillneurons.example_check import check_accuracy, check_examples
@@ -32,12 +31,11 @@ from skillneurons.plausibility import Copies, check_plausible, check_seeds
 from skillneurons.prompt_check import check_prompt
 from skillneurons.registry import Registry
 from skillneurons.remade_request import Given, loaded_data, request_of
-from skillneurons.results import Result, ResultsFolder
+from skillneurons.results import BOARD_INDEX, Result, ResultsFolder
 from skillneurons.run_files import BOARDS, RunFiles, read_folder
 from skillneurons.staleness import Staleness
 
 ALL = -1
-_OTHER_BOARD = "the board shows other figures"
 _OTHER_PASS = "the pass cannot be read, or is not the one that its cell was made from"  # noqa: S105 - no password
 
 
@@ -124,8 +122,10 @@ def _forms(root: Path, registry: Registry, ledger: Ledger) -> None:
         about = [key] if section in ("cells", "passes", "cards") and key else []
         if one.kind == "unknown":
             ledger.say(FORMS, one.path, told(one.what), "what no run writes has no place in results")
-        elif one.kind in ("damaged", "orphaned") or (one.kind in WRONG and section in BOARDS):
-            meaning = {"damaged": "it cannot be used", "orphaned": "a cell was left out"}.get(one.kind, _OTHER_BOARD)
+        elif section in (*BOARDS, BOARD_INDEX):
+            continue  # whoever shows these cells makes the board anew
+        elif one.kind in ("damaged", "orphaned"):
+            meaning = "it cannot be used" if one.kind == "damaged" else "a cell was left out"
             what = one.what.removesuffix(f"; {UNSHOWN}")
             meaning = _OTHER_PASS if what != one.what else meaning
             ledger.say(FORMS, one.path, told(what), meaning, about)

@@ -61,8 +61,6 @@ class Hands:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("board.md", "board.csv", "board.parquet"):
-            (root / name).unlink()
 
     def key(self, metric: str, seed: int) -> str:
         """Return the key of a cell."""
