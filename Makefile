@@ -3,6 +3,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := harness plugins tasks leaderboard
 TYPED := build/typed
+RESULTS := leaderboard/pocket $(patsubst %/cells,%,$(wildcard leaderboard/submissions/*/cells))
+TRUST := --trust leaderboard/trusted-keys
 
 .PHONY: help demo test crash bench lint leaderboard check-leaderboard site docs docs-pages clean
 
@@ -74,13 +76,13 @@ lint: $(VENV)/.lint
 	cd $(TYPED) && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" -p skillneurons
 
 leaderboard: $(VENV)/.installed
-	$(BIN)/skillneurons leaderboard leaderboard/pocket -o leaderboard/board
+	$(BIN)/skillneurons leaderboard $(RESULTS) $(TRUST) -o leaderboard/board
 
 check-leaderboard: $(VENV)/.installed
-	$(BIN)/skillneurons leaderboard leaderboard/pocket -o leaderboard/board --check
+	$(BIN)/skillneurons leaderboard $(RESULTS) $(TRUST) -o leaderboard/board --check
 
 site: $(VENV)/.installed
-	$(BIN)/skillneurons leaderboard leaderboard/pocket -o build/site --format html
+	$(BIN)/skillneurons leaderboard $(RESULTS) $(TRUST) -o build/site --format html
 
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

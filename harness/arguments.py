@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _score_options(command("score", "score a predictions file as the task's authors do, without any model"))
     _predict_options(command("predict", "write a model's answers to a predictions file"))
     _doctor_options(command("doctor", "find what is damaged, orphaned or stale in a run folder, and mend it if asked"))
+    _verify_options(command("verify", "verify results that somebody else made, recompute a sample, and sign a report"))
     _selftest_options(command("selftest", "plant neurons of known strength, find them again"))
     validate = command("validate", "check a config and name every fault at once")
     _config_options(validate)
@@ -101,6 +102,8 @@ def _leaderboard_options(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="DIR", help="where to write (default: the first DIR)")
     what = "may be given again (default: md, csv, parquet); html is a site: index.html and site/"
     add("--format", action="append", default=[], choices=("md", "csv", "parquet", "html"), help=what)
+    trust = "a file of public keys, one a line: cells that a report signed by one of them stands for are verified; may be given again"
+    add("--trust", action="append", default=[], metavar="FILE", help=trust)
     add("--check", action="store_true", help="write nothing; exit 1 with a diff if what is there is stale")
 
 
@@ -169,6 +172,32 @@ def _doctor_options(parser: argparse.ArgumentParser) -> None:
     add("--mend", action="store_true", help=mends)
     add("--deep", action="store_true", help="read every number and build the board, to compare")
     add("--json", action="store_true", help="as JSON, with everything")
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dir", nargs="?", metavar="DIR", help="results folder")
+    sample = "how many cells are computed again: a number, 0 for none, or all (default: 3)"
+    add("--sample", default="3", metavar="N", help=sample)
+    add("--seed", type=int, metavar="S", help="draws the sample (default: one that nobody knows before; it is told)")
+    model = "a model besides the embedded ones that may be loaded; may be given again"
+    add("-m", "--model", action="append", default=[], metavar="MODEL", help=model)
+    trusted = "an option of a task that may be followed where cells have it, as in tasks.hans.path=FILE"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=trusted)
+    add("--retune", action="store_true", help="tune the prompts of the sample again from their seeds")
+    add("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
+    add("--json", action="store_true", help="as JSON, with everything")
+    add(
+        "--report",
+        metavar="FILE",
+        help="write the report here (with --sign by default: DIR/verification/report-HASH.json)",
+    )
+    add(
+        "--sign",
+        metavar="KEYFILE",
+        help="sign the report with this Ed25519 private key (OpenSSH or PEM, without passphrase)",
+    )
+    add("--new-key", metavar="FILE", help="write a new private key for --sign, and FILE.pub for leaderboard --trust")
 
 
 def _selftest_options(parser: argparse.ArgumentParser) -> None:

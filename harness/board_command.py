@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skillneurons.command_input import loaded_registry, opened, say
@@ -40,18 +41,22 @@ def _rebuilt(arguments: argparse.Namespace, folders: Sequence[ResultsFolder], ou
     from skillneurons.leaderboard.ahead import processes_here
     from skillneurons.leaderboard.board import board_text, build_board, check_board, write_board
     from skillneurons.leaderboard.index import NAME, Index
+    from skillneurons.signed_report import read_trusted
 
     formats = tuple(arguments.format) or ("md", "csv", "parquet")
     about = _about_tasks(arguments) if "html" in formats else {}
     index = Index(None if arguments.check else out.fetched(out.root / NAME), out.place)
-    board = build_board(folders, index, processes=processes_here())
+    trusted = frozenset().union(*map(read_trusted, map(Path, arguments.trust))) if arguments.trust else None
+    board = build_board(folders, index, processes=processes_here(), trusted=trusted)
     before = _as_written(out, formats, check=arguments.check)
+    say(board.remarks)
     if arguments.check:
         difference = out.told(check_board(board, out.root, formats, about))
         if difference:
             print(difference)
             dirs = [one.place for one in folders]
             again = [*dirs, "-o", out.place, *(f"--format {name}" for name in arguments.format)]
+            again += [f"--trust {path}" for path in arguments.trust]
             say([f"{out.place} is stale; rebuild it with: skillneurons leaderboard {' '.join(again)}"])
         say(board.problems)
         return 1 if difference or board.problems else 0

@@ -83,6 +83,17 @@ def _keys(path: Path) -> tuple[set[str], str]:
         return set(), f"it is no board ({told(error)})"
 
 
+def _is_parted(path: Path) -> bool:
+    """Whether a board was built with trusted keys, without which a build shows no cell as verified."""
+    if path.suffix == ".parquet":
+        return "yes" in read_table(path, deep=True).values.get("verified", [])
+    data = path.read_bytes()
+    if path.suffix == ".csv":
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
+        return any(row.get("verified") == "yes" for row in rows)
+    return b"\n# Not verified\n" in data
+
+
 def _split(keys: list[str | None]) -> set[str]:
     return {key for one in keys if one for key in one.split()}
 
@@ -91,6 +102,10 @@ def _differing(root: Path, names: list[str], rebuild: str) -> Iterator[Complaint
     """Yield the files of a board that a new build would change."""
     from skillneurons.leaderboard.board import build_board, render
 
+    if any(_is_parted(root / name) for name in names):
+        what = "it parts verified cells from others by keys that are not known here"
+        yield Complaint("remark", names[0], what, "compare it with: skillneurons leaderboard --check --trust FILE")
+        return
     try:
         board = build_board([root])
     except SkillNeuronsError as error:

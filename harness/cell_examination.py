@@ -16,6 +16,7 @@ CARDS_ALONE = (
     "--mend sets it aside alone: the cell stays and has no neuron cards; delete the cell to have them made with it anew"
 )
 NO_BOARD = "no board shows it"
+UNSHOWN = "examples and the scores of every neuron cannot be shown or paired"
 
 
 def examine_cells(chart: Chart, staleness: Staleness) -> None:
@@ -120,8 +121,7 @@ def _pass_of(chart: Chart, cell: Result, path: str) -> tuple[int, ...] | None:
     else:
         return None  # told with the passes
     if fault:
-        meaning = "examples and the scores of every neuron cannot be shown or paired"
-        chart.refused(place, fault, meaning, WITH_CELL, chart.aside([cell.key], place))
+        chart.refused(place, fault, UNSHOWN, WITH_CELL, chart.aside([cell.key], place))
     return shape
 
 

@@ -17,6 +17,7 @@ from skillneurons.board_command import leaderboard_command
 from skillneurons.command_input import checked_config, loaded_registry, opened, say
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.evaluation_commands import predict_command, score_command
+from skillneurons.verify_command import verify_command
 
 if TYPE_CHECKING:
     from skillneurons.results import ResultsFolder
@@ -253,6 +254,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "score": score_command,
     "predict": predict_command,
     "doctor": _doctor,
+    "verify": verify_command,
     "selftest": _selftest,
     "validate": _validate,
 }

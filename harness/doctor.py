@@ -16,7 +16,7 @@ from skillneurons.cell_examination import examine_cells
 from skillneurons.chart import Chart
 from skillneurons.complaint import KINDS, Examination
 from skillneurons.errors import ResultsError
-from skillneurons.leftovers import lock_complaints, sorted_locks, temporary_complaints
+from skillneurons.leftovers import FolderLocks, lock_complaints, sorted_locks, temporary_complaints
 from skillneurons.registry import Registry
 from skillneurons.rest_examination import (
     examine_across,
@@ -31,11 +31,18 @@ from skillneurons.staleness import Staleness
 
 
 def examine(
-    root: Path, registry: Registry, *, deep: bool = False, mine: str = "", clock: Callable[[], float] = time.time
+    root: Path,
+    registry: Registry,
+    *,
+    deep: bool = False,
+    mine: str = "",
+    heed_locks: bool = True,
+    clock: Callable[[], float] = time.time,
 ) -> Examination:
     """Return what is found in a runs folder; ``deep`` reads every number and builds the board.
 
-    ``mine`` is the token of locks that are the examiner's own. Raise ResultsError where there is no such folder.
+    ``mine`` is the token of locks that are the examiner's own; without ``heed_locks`` no lock keeps anything from being
+    examined (of a stranger's folder they are mere files). Raise ResultsError where there is no such folder.
     """
     try:
         files = read_folder(root)
@@ -44,7 +51,7 @@ def examine(
         raise ResultsError(f"cannot examine {root}: {told}; give a runs folder") from error
     if not any(name in files.top for name in SECTIONS):
         raise ResultsError(f"{root} is no runs folder: it has no cells/; `skillneurons run -o {root}` makes one")
-    locks = sorted_locks(root, mine)
+    locks = sorted_locks(root, mine) if heed_locks else FolderLocks()
     chart = Chart(files, locks, deep)
     chart.found += lock_complaints(locks)
     examine_top(chart)

@@ -127,7 +127,7 @@ def plan(
         for task_data in data.values():
             for seed in config.seeds:
                 units.append(
-                    _unit(config, registry, folder, finished, settings, metrics, model, revision, task_data, seed)
+                    unit_of(config, registry, folder, finished, settings, metrics, model, revision, task_data, seed)
                 )
     if not any(unit.cells for unit in units):
         raise UserError(
@@ -136,7 +136,7 @@ def plan(
     return units
 
 
-def _unit(
+def unit_of(
     config: Config,
     registry: Registry,
     folder: ResultsFolder,
@@ -148,6 +148,7 @@ def _unit(
     data: TaskData,
     seed: int,
 ) -> Unit:
+    """Return the unit of a model, task and seed with the cells of ``metrics``; ``settings`` are those of ``settings_of``."""
     content = {
         "model": {**settings["model"], "name": model, "revision": revision},
         "task": {

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 KEY = re.compile(r"[a-z0-9_-]{1,250}")  # of cells, and of what stands beside them under the same name
 SECTIONS = ("cells", "prompts", "passes", "cards", "across", "locks", "checkpoints")
-OTHERS = ("plots", "site", "set-aside")  # what is in there is nobody's business here
+OTHERS = ("plots", "site", "set-aside", "verification")  # what is in there is nobody's business here
 BOARDS = ("board.md", "board.csv", "board.parquet", "index.html")
 CHECKPOINT_FORMAT = "1"  # of a tuning's checkpoint
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}(?P<old>\.old)?\.tmp", re.DOTALL)

@@ -31,9 +31,17 @@ class Staleness:
     def of(self, cell: Result, path: str) -> Iterator[Complaint]:
         """Yield what is stale about a cell, and what cannot be told about it."""
         yield from _unfinished(cell, path)
+        yield from self.of_plugins(cell, path)
+        yield from self.of_model(cell, path)
+
+    def of_plugins(self, cell: Result, path: str) -> Iterator[Complaint]:
+        """Yield which plugins of a cell are others here, or not here."""
         for kind, about in (("task", cell.task), ("metric", cell.metric), ("grader", cell.task.get("grader"))):
             if about:
                 yield from self._plugin(kind, about, path)
+
+    def of_model(self, cell: Result, path: str) -> Iterator[Complaint]:
+        """Yield that the model of a cell is another here."""
         name, revision = str(cell.model["name"]), cell.model["revision"]
         here = self._revision(name)
         if here is not None and revision is not None and here != revision:

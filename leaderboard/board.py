@@ -43,6 +43,7 @@ from skillneurons.leaderboard.rows import Row, row_order
 from skillneurons.leaderboard.settings import comparability, parse_json
 from skillneurons.leaderboard.sources import Source, open_source
 from skillneurons.leaderboard.terminal import terminal_text
+from skillneurons.leaderboard.verified import is_verified, part_verified
 from skillneurons.results import ResultsFolder
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class Board:
     terminal (they name files by their path); ``left_out`` says the same without folders, for the
     page. ``notes`` name the tasks and metrics whose rows must not be compared. ``causes`` are, by (model, revision), the
     lines about causes, and ``tested`` what they were made from. ``standings`` set several models beside each other.
-    ``found`` and ``sources`` are where it all came from.
+    ``found`` and ``sources`` are where it all came from. ``trusted`` says that cells were parted by trusted reports: then the
+    rows of verified ones stand first, ``standings`` and ``causes`` are theirs alone, ``unverified_causes`` of the others, and ``remarks``
+    say which reports stand for nothing.
     """
 
     rendered: list[RenderedRow]
@@ -74,6 +77,9 @@ class Board:
     standings: Standings = field(default_factory=Standings)
     found: FoundCells = field(default_factory=FoundCells)
     sources: Sequence[Source] = ()
+    trusted: bool = False
+    unverified_causes: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -81,15 +87,22 @@ class Board:
         return [one.row for one in self.rendered]
 
 
-def build_board(dirs: Sequence[Path | str | ResultsFolder], index: Index | None = None, *, processes: int = 1) -> Board:
+def build_board(
+    dirs: Sequence[Path | str | ResultsFolder],
+    index: Index | None = None,
+    *,
+    processes: int = 1,
+    trusted: frozenset[str] | None = None,
+) -> Board:
     """Read every cell under the runs folders (paths, or URLs that fsspec knows).
 
     What ``index`` knows of an earlier build is not worked out again; many files that it does not know are shared among
-    ``processes``, which changes nothing but the time. Raise ResultsError where a folder is missing, where
+    ``processes``, which changes nothing but the time. ``trusted`` are public keys whose signed reports verify cells; without them
+    none is verified. Raise ResultsError where a folder is missing, where
     none holds a cell, or where two files hold other results under the same key.
     """
     with no_collector():
-        return _build(dirs, index or Index(), processes)
+        return _build(dirs, index or Index(), processes, trusted)
 
 
 @contextmanager
@@ -104,7 +117,9 @@ def no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _build(dirs: Sequence[Path | str | ResultsFolder], index: Index, processes: int) -> Board:
+def _build(
+    dirs: Sequence[Path | str | ResultsFolder], index: Index, processes: int, trusted: frozenset[str] | None
+) -> Board:
     sources = [open_source(place) for place in dirs]
     listed = [(source, source.files("cells")) for source in sources]
     for source, files in listed:
@@ -116,15 +131,51 @@ def _build(dirs: Sequence[Path | str | ResultsFolder], index: Index, processes: 
     for (kind, digest), value in ahead.entries.items():
         index.offer(kind, digest, value)
     found = read_cells(listed, index)
+    remarks = part_verified(found, sources, trusted) if trusted is not None else []
     across, damaged = read_comparisons(sources)
     problems = [*found.problems, *(f"{file.place} is left out: {reason}" for file, reason in damaged)]
     left_out = {f"cells/{name}: {reason}" for name, reason in found.damaged}
     left_out |= {f"across/{file.name}: {reason}" for file, reason in damaged}
-    bundles, standings = _work_out(found, index)
-    models: dict[tuple[str, str], list[str]] = {}
+    bundles, standings = _work_out(found, index, trusted is not None)
+    parted: dict[bool, dict[tuple[str, str], list[str]]] = {True: {}, False: {}}
     for name in bundles:
-        model, revision, _, _ = parse_json(name)
-        models.setdefault((model, revision), []).append(name)
+        model, revision = parse_json(name)[:2]
+        parted[is_verified(name) or trusted is None].setdefault((model, revision), []).append(name)
+    causes, others = (_causes(models, found, bundles, across, left_out) for models in (parted[True], parted[False]))
+    rendered = sorted((row for bundle in bundles.values() for row in bundle.rows), key=_order)
+    notes = comparability(mark for bundle in bundles.values() for mark in bundle.marks)
+    tested = {model: [bundles[name].causes for name in names] for model, names in sorted(parted[True].items())}
+    accuracies = _accuracies(found, index)
+    return Board(
+        rendered,
+        accuracies,
+        problems,
+        notes,
+        sorted(left_out),
+        causes,
+        tested,
+        standings,
+        found,
+        tuple(sources),
+        trusted is not None,
+        others,
+        remarks,
+    )
+
+
+def _order(one: RenderedRow) -> tuple[bool, list[str]]:
+    """Return what rows are sorted by: those of verified cells first."""
+    return one.row["verified"] != "yes", row_order(one.row)
+
+
+def _causes(
+    models: Mapping[tuple[str, str], Sequence[str]],
+    found: FoundCells,
+    bundles: Mapping[str, Bundle],
+    across: Mapping[str, dict[str, Any]],
+    left_out: set[str],
+) -> dict[tuple[str, str], list[str]]:
+    """Return the lines about causes of each model; add the comparisons that are not shown to ``left_out``."""
     causes = {}
     for model, names in sorted(models.items()):
         # a comparison counts where all its cells are here: others were measured on what is now another cell
@@ -133,23 +184,19 @@ def _build(dirs: Sequence[Path | str | ResultsFolder], index: Index, processes: 
         beside, apart = widest(whole)
         left_out |= {f"across/{key}.json: another comparison, of as many cells or more, is shown" for key in apart}
         causes[model] = causes_lines([bundles[name].causes for name in names], beside)
-    rendered = sorted((row for bundle in bundles.values() for row in bundle.rows), key=lambda one: row_order(one.row))
-    notes = comparability(mark for bundle in bundles.values() for mark in bundle.marks)
-    tested = {model: [bundles[name].causes for name in names] for model, names in sorted(models.items())}
-    accuracies = _accuracies(found, index)
-    return Board(
-        rendered, accuracies, problems, notes, sorted(left_out), causes, tested, standings, found, tuple(sources)
-    )
+    return causes
 
 
-def _work_out(found: FoundCells, index: Index) -> tuple[dict[str, Bundle], Standings]:
-    """Return the bundles by name, and the models beside each other."""
+def _work_out(found: FoundCells, index: Index, verified_alone: bool) -> tuple[dict[str, Bundle], Standings]:
+    """Return the bundles by name, and the models beside each other, of verified cells alone where that is asked for."""
     skills: dict[tuple[str, str], list[CellEntry]] = {}
     for name, entries in sorted(found.bundles.items()):
-        _, _, task, metric = parse_json(name)
-        skills.setdefault((task, metric), []).extend(entries)
+        task, metric = parse_json(name)[2:4]
+        if is_verified(name) or not verified_alone:
+            skills.setdefault((task, metric), []).extend(entries)
     bundles = {name: _bundle(name, entries, index) for name, entries in sorted(found.bundles.items())}
-    labels = labels_of(model for bundle in bundles.values() for model in bundle.models)
+    ranked = [one for name, one in bundles.items() if is_verified(name) or not verified_alone]
+    labels = labels_of(model for bundle in ranked for model in bundle.models)
     parts = [_standings(files, labels, index) for _, files in sorted(skills.items())] if len(labels) > 1 else []
     return bundles, joined(tuple(labels.values()), parts)
 
@@ -158,7 +205,7 @@ def _bundle(name: str, files: Sequence[CellEntry], index: Index) -> Bundle:
     digest = bundle_digest(name, (file.digest for file in files))
     known = index.get(BUNDLE, digest)
     if known is None:
-        known = bundle_entry([read_entry(file) for file in files])
+        known = bundle_entry([read_entry(file) for file in files], is_verified(name))
         index.put(BUNDLE, digest, known)
     return parse_bundle(known)
 
@@ -185,7 +232,8 @@ def _accuracies(found: FoundCells, index: Index) -> list[dict[str, Any]]:
         if known is None:
             known = accuracies_entry([without_columns(read_entry(file)) for file in files])
             index.put(ACCURACIES, digest, known)
-        entries += parse_json(known)
+        standing = "yes" if len(parse_json(name)) > len(("model", "revision", "task")) else "no"
+        entries += [{**entry, "verified": standing} for entry in parse_json(known)]
     return sorted(entries, key=accuracy_order)
 
 
@@ -195,7 +243,13 @@ def render(board: Board, name: str) -> bytes:
         raise unknown_name("format", name, FORMATS)
     if name == "md":
         text = markdown_text(
-            board.rendered, board.accuracies, board.notes, board.left_out, board.causes, board.standings
+            board.rendered,
+            board.accuracies,
+            board.notes,
+            board.left_out,
+            board.causes,
+            board.standings,
+            board.unverified_causes if board.trusted else None,
         )
         return text.encode("utf-8", "backslashreplace")
     return csv_bytes([one.csv for one in board.rendered]) if name == "csv" else parquet_bytes(board.rows)

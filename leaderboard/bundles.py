@@ -44,9 +44,9 @@ def bundle_name(cell: Result) -> str:
     )
 
 
-def make_bundle(cells: Sequence[Result]) -> Bundle:
+def make_bundle(cells: Sequence[Result], verified: bool = False) -> Bundle:
     """Return what the board needs of the cells of one bundle."""
-    rows = [RenderedRow(row, csv_line(row), *markdown_parts(row)) for row in make_rows(cells)]
+    rows = [RenderedRow(row, csv_line(row), *markdown_parts(row)) for row in make_rows(cells, verified=verified)]
     return Bundle(rows, causes_part(cells), settings.marks_of(cells), sorted({identity(cell) for cell in cells}))
 
 

@@ -26,13 +26,14 @@ def standings_digest(labels: Mapping[Identity, str], digests: Iterable[str]) -> 
 
 
 def accuracies_name(bundle: str) -> str:
-    """Return the name of what the accuracies of a bundle belong to: model, revision and task."""
-    return plain_json(parse_json(bundle)[:3])
+    """Return the name of what the accuracies of a bundle belong to: model, revision and task, and whether it is verified."""
+    model, revision, task, _, *standing = parse_json(bundle)
+    return plain_json([model, revision, task, *standing])
 
 
-def bundle_entry(cells: Sequence[Result]) -> bytes:
+def bundle_entry(cells: Sequence[Result], verified: bool = False) -> bytes:
     """Return a bundle of cells as bytes."""
-    return bundle_bytes(make_bundle(cells))
+    return bundle_bytes(make_bundle(cells, verified))
 
 
 def standings_entry(cells: Sequence[Result], labels: Mapping[Identity, str]) -> bytes:

@@ -48,8 +48,12 @@ How to read it:
   tokens), `random_drop` the mean of the same for random sets matched per layer and by mean |activation|, `random_drop_sd`
   their standard deviation, `causal_z` the distance between the two in it. A neuron that correlates and does nothing is a
   *correlate*, not a skill neuron.
+- `verified`: whether a report that a trusted key signed stands for all cells of the row; verified rows stand first, and the others in
+  a part of their own.
 - An empty number was not measured or is undefined; the note in `reason` says why.
 """
+
+_UNVERIFIED = "No report that a trusted key signed stands for the cells of these rows: nobody has checked them."
 
 
 def markdown_text(
@@ -59,12 +63,41 @@ def markdown_text(
     left_out: Sequence[str],
     causes: Mapping[tuple[str, str], Sequence[str]] | None = None,
     standings: Standings | None = None,
+    unverified_causes: Mapping[tuple[str, str], Sequence[str]] | None = None,
 ) -> str:
-    """Return ``board.md``; every reason stands once, below the table whose rows refer to it."""
+    """Return ``board.md``; every reason stands once, below the table whose rows refer to it.
+
+    With ``unverified_causes`` (which may be empty) the rows of cells that are not verified have a part of their own, the last.
+    """
     lines = _HEADER.splitlines()
     beside = standings_lines(standings) if standings is not None else []
     if beside:
         lines += ["", *beside]
+    if unverified_causes is None:
+        lines += _models(rows, accuracies, causes or {})
+    else:
+        for standing, told in (("yes", causes or {}), ("no", unverified_causes)):
+            own = [one for one in rows if one.row["verified"] == standing]
+            if standing == "no" and own:
+                lines += ["", "# Not verified", "", _UNVERIFIED]
+            lines += _models(own, [one for one in accuracies if one["verified"] == standing], told)
+            if standing == "yes" and not own:
+                lines += ["", "No cell is verified."]
+    if not rows:
+        lines += ["", "No finished cells."]
+    for title, listed in (("Not comparable", notes), ("Left out", left_out)):
+        if listed:
+            lines += ["", f"## {title}", "", *(f"- {one_line(line)}" for line in listed)]
+    return "\n".join(lines) + "\n"
+
+
+def _models(
+    rows: Sequence[RenderedRow],
+    accuracies: Sequence[Mapping[str, Any]],
+    causes: Mapping[tuple[str, str], Sequence[str]],
+) -> list[str]:
+    """Return the sections of models."""
+    lines: list[str] = []
     by_model: dict[tuple[str, str], list[RenderedRow]] = {}
     for one in rows:
         by_model.setdefault((one.row["model"], one.row["revision"] or ""), []).append(one)
@@ -73,15 +106,10 @@ def markdown_text(
         own = [entry for entry in accuracies if (entry["model"], entry["revision"] or "") == (model, revision)]
         if own:
             lines += [*(line for entry in own for line in _accuracy_lines(entry)), ""]
-        told = (causes or {}).get((model, revision), ())
+        told = causes.get((model, revision), ())
         lines += [*told, "### All columns", ""] if told else []
         lines += _section(rows_of_it)
-    if not rows:
-        lines += ["", "No finished cells."]
-    for title, listed in (("Not comparable", notes), ("Left out", left_out)):
-        if listed:
-            lines += ["", f"## {title}", "", *(f"- {one_line(line)}" for line in listed)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _title(model: str, revision: str) -> str:

@@ -29,7 +29,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("baseline_top10_r", "partial_r", "null95_r", "n_fwer", "n_fdr", *CAUSAL, "stability"), float),
     **dict.fromkeys(("status", "reason", "keys", "tuned_on", "graded_by"), str),
     **dict.fromkeys(("untuned_top10_r", "shrinkage", "n_replicated", *SPREAD, "stability_chance"), float),
-    **dict.fromkeys(("null_scheme", "above", "verdict"), str),
+    **dict.fromkeys(("null_scheme", "above", "verdict", "verified"), str),
 }
 _FIGURES = (
     *(*MEASURED, *INTERVALS, "baseline_top10_r", "untuned_top10_r", "partial_r"),
@@ -50,8 +50,8 @@ class _Part:
     figures: dict[str, Any]
 
 
-def make_rows(cells: Iterable[Result]) -> list[Row]:
-    """Return the rows in their order: model, task, metric, column, then key."""
+def make_rows(cells: Iterable[Result], *, verified: bool = False) -> list[Row]:
+    """Return the rows in their order: model, task, metric, column, then key; the cells are all ``verified``, or none is."""
     visible: dict[str, dict[str, list[_Part]]] = {}
     for cell in sorted(cells, key=lambda cell: cell.key):
         settings = settings_key(cell)
@@ -63,7 +63,7 @@ def make_rows(cells: Iterable[Result]) -> list[Row]:
         groups = list(variants.values())
         apart = differences([settings_of(group[0].cell) for group in groups])
         for group, difference in zip(groups, apart, strict=True):
-            rows += [_row(part, reason) for part, reason in _one_per_seed(group, difference)]
+            rows += [_row(part, reason, verified) for part, reason in _one_per_seed(group, difference)]
     return sorted(rows, key=row_order)
 
 
@@ -109,7 +109,7 @@ def _one_per_seed(group: list[_Part], difference: str) -> list[tuple[list[_Part]
     return [([part], reason) for part in group]
 
 
-def _row(group: list[_Part], variant: str) -> Row:
+def _row(group: list[_Part], variant: str, verified: bool) -> Row:
     ok = [part for part in group if part.status == "ok"]
     measured = [part.figures for part in ok]
     statuses = {part.status for part in group}
@@ -151,6 +151,7 @@ def _row(group: list[_Part], variant: str) -> Row:
     row["keys"] = " ".join(sorted(cell.key for cell in cells))
     row["tuned_on"] = cells[0].task.get("tuned_on") or None
     row["graded_by"] = graded_by(cells[0])
+    row["verified"] = "yes" if verified else "no"
     return {name: _encodable(value) for name, value in row.items()}
 
 

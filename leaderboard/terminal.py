@@ -47,6 +47,8 @@ def terminal_text(rows: Sequence[Row], width: int | None = None) -> str:
 
 def _section(title: str, rows: Sequence[Row], width: int | None) -> str:
     names, hidden = list(_FIGURES), 0
+    if any(row["verified"] == "yes" for row in rows):
+        names.append("verified")
     table = _table(rows, names)
     while width is not None and len(table.splitlines()[0]) > width and hidden < len(_FIRST_TO_GO):
         names.remove(_FIRST_TO_GO[hidden])
@@ -74,7 +76,7 @@ def _table(rows: Sequence[Row], names: Sequence[str]) -> str:
         task = "" if row["task"] == previous else printed("task", row["task"])
         previous = row["task"]
         body.append([task, printed("column", row["column"] or row["metric"]), *(_cell(row, name) for name in names)])
-    align = ["left", "left", *("left" if name == "status" else "right" for name in names)]
+    align = ["left", "left", *("left" if name in ("status", "verified") else "right" for name in names)]
     return tabulate(body, headers=["task", "column", *names], tablefmt="github", disable_numparse=True, colalign=align)
 
 

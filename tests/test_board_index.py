@@ -38,7 +38,7 @@ def older(folder: Path) -> None:
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     real = entries.make_bundle
-    monkeypatch.setattr(entries, "make_bundle", lambda cells: (made.append(len(cells)), real(cells))[1])
+    monkeypatch.setattr(entries, "make_bundle", lambda cells, *more: (made.append(len(cells)), real(cells, *more))[1])
     return made
 
 

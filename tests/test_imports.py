@@ -19,14 +19,17 @@ RANKS = (
     {"planting", "neutral", "moments", "complaint", "run_files", "store_errors"},
     {"store", "lock_shelf"},
     {"mirror"},
+    {"finding"},
     {"form"},
     {"causal_form", "setting_types"},
     {"splits", "cell_form", "across_file", "config_source", "statistics", "settings"},
     {"plugin_checks", "plugin_failures", "plugin_loading", "plugin_reason"},
     {"registry", "results", "model_source", "config_overrides"},
     {"config_faults", "config_environment", "config_schema"},
+    {"signed_report"},
     {"locks", "results_frame", "examples", "progress", "task_setup", "metric_row"},
     {"file_faults", "store_locks"},
+    {"guarded_files"},
     {"pass_values"},
     {"pass_faults", "kept_faults", "staleness", "board_faults", "leftovers"},
     {"chart"},
@@ -79,16 +82,22 @@ RANKS = (
     {"ray_executor"},
     {"executor"},
     {"runner"},
+    {"remade_request", "kept_pass"},
+    {"figure_check", "prompt_check", "plausibility", "key_check"},
+    {"activation_check", "example_check", "causal_check", "recomputation"},
+    {"verify"},
+    {"verification_text"},
     {"testing"},
     {"selftest"},
     {"plugin_commands", "plugin_new", "command_input"},
-    {"board_command", "evaluation_commands"},
+    {"board_command", "evaluation_commands", "verify_command"},
     {"cli"},
     {"__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INSIDE = {*RANK, "plugins", "tasks", "leaderboard", "pocket"}
-READ = {"leaderboard", "errors", "atomic", "results", "types", "cell_form", "across_file", "density", "mirror", "store"}
+STORED = {"mirror", "store", "signed_report"}
+READ = {"leaderboard", "errors", "atomic", "results", "types", "cell_form", "across_file", "density"} | STORED
 HEAVY = (
     "torch",
     "numpy",

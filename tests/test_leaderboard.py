@@ -29,7 +29,7 @@ DESIGN = (
 )
 ADDED = (
     ", tuned_on, graded_by, untuned_top10_r, shrinkage, n_replicated, top10_r_sd, heldout_top10_r_sd, "
-    "stability_chance, null_scheme, above, verdict"
+    "stability_chance, null_scheme, above, verdict, verified"
 )
 GOLDEN = Path(__file__).parent / "golden"
 NOT_RUN = "untuned_top10_r, partial_r, null, heldout interval: not run; causal: not run"
@@ -202,6 +202,7 @@ def test_a_row_averages_its_seeds() -> None:
         "null_scheme": None,
         "above": None,
         "verdict": None,
+        "verified": "no",
     }
 
 

@@ -20,33 +20,41 @@ _SHOWN = ("model", "task", "column", "accuracy_tuned", "heldout_top10_r", "null9
 SHOWN = (*_SHOWN, "ablation_drop", "random_drop", "causal_z", "stability", "status")
 NARROW = ("task", "column", "heldout_top10_r", "null95_r", "causal_z")
 FILTERS = ("model", "task", "metric", "status")
+_VERIFIED = "verified"
 
 
 def board_page(board: Board, pages: frozenset[str]) -> bytes:
     """Return ``index.html``; ``pages`` are the places of the site's other pages."""
     models = sorted({(row["model"], row["revision"] or "") for row in board.rows})
+    more = (_VERIFIED,) if board.trusted else ()
     return render_page(
         "board.html.j2",
         places.BOARD,
         "Skill neurons: the leaderboard",
-        data=_data(board.rows, board.standings, pages),
+        data=_data(board.rows, board.standings, pages, (*SHOWN, *more)),
         n_rows=len(board.rows),
         n_models=len(models),
         n_tasks=len({row["task"] for row in board.rows}),
         compared=places.MODELS in pages,
         groups=GROUPS,
         help=HELP,
-        filters={name: sorted({str(row[name]) for row in board.rows}) for name in FILTERS},
+        filters={name: sorted({str(row[name]) for row in board.rows}) for name in (*FILTERS, *more)},
         accuracies=[_accuracy(entry, pages) for entry in board.accuracies],
         causes=[
-            (model, revision, as_html(lines[1:])) for (model, revision), lines in sorted(board.causes.items()) if lines
+            (model, revision, as_html(lines[1:]), standing)
+            for told, standing in ((board.causes, ""), (board.unverified_causes, "not verified"))
+            for (model, revision), lines in sorted(told.items())
+            if lines
         ],
+        parted=board.trusted,
         notes=board.notes,
         left_out=board.left_out,
     )
 
 
-def _data(rows: Sequence[Row], standings: Standings, pages: frozenset[str]) -> dict[str, Any]:
+def _data(
+    rows: Sequence[Row], standings: Standings, pages: frozenset[str], names_shown: Sequence[str] = SHOWN
+) -> dict[str, Any]:
     """Return what the script makes the table from: columns, rows in their order, cells behind each."""
     names = [name for name in COLUMNS if name != "keys"]
     ranks = _ranks(standings)
@@ -65,7 +73,7 @@ def _data(rows: Sequence[Row], standings: Standings, pages: frozenset[str]) -> d
         one["cells"] = [cell for cell in cells if cell[1] in pages]
         one["task"] = places.task_place(row["task"]) if places.task_place(row["task"]) in pages else ""
         body.append(one)
-    shown = [name for name in (*SHOWN[:5], "rank", *SHOWN[5:]) if name in known]
+    shown = [name for name in (*names_shown[:5], "rank", *names_shown[5:]) if name in known]
     return {"columns": columns, "rows": body, "shown": shown, "narrow": list(NARROW)}
 
 

@@ -22,8 +22,11 @@ _SHOWN = (
 _REASONS = ("reason", "null_reason", "interval_reason", "partial_reason")
 
 
-def cell_page(cell: Result, seeds: Sequence[Result], kept: Kept) -> bytes:
-    """Return the page of a cell; ``seeds`` are the cells that differ from it in the seed alone, itself among them."""
+def cell_page(cell: Result, seeds: Sequence[Result], kept: Kept, verified: bool | None = None) -> bytes:
+    """Return the page of a cell; ``seeds`` are the cells that differ from it in the seed alone, itself among them.
+
+    ``verified`` says whether a trusted report stands for it, None where none was asked for.
+    """
     place = places.cell_place(cell.key)
     names = [name for name, one in cell.columns.items() if one.get("status") == "ok"]
     data = {
@@ -54,7 +57,7 @@ def cell_page(cell: Result, seeds: Sequence[Result], kept: Kept) -> bytes:
         shown=_SHOWN,
         help=HELP,
         table=[_line(name, one) for name, one in cell.columns.items()],
-        provenance=_provenance(cell, kept.record),
+        provenance=[*_provenance(cell, kept.record), *_standing(verified)],
         seeds=_seeds(cell, seeds),
         settings=settings_yaml(cell, kept.record),
         limited=may_be_limited(cell, kept.record),
@@ -164,6 +167,15 @@ def _provenance(cell: Result, record: Mapping[str, Any]) -> list[tuple[str, str]
         where = f"{record.get('device')}, {record.get('threads')} threads, Python {record.get('python')}"
         found.append(("measured with", f"{versions}; {where}"))
     return found
+
+
+def _standing(verified: bool | None) -> list[tuple[str, str]]:
+    """Return what is said of a cell where trusted reports were asked for."""
+    told = {
+        True: "yes, by a report that a trusted key signed",
+        False: "no report that a trusted key signed stands for it",
+    }
+    return [] if verified is None else [("verified", told[verified])]
 
 
 def _beside(one: Mapping[str, Any] | None) -> str:

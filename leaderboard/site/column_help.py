@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "What": ("model", "revision", "task", "metric", "column", "position", "site", "statistic", "status", "reason"),
+    "What": (
+        "model",
+        "revision",
+        "task",
+        "metric",
+        "column",
+        "position",
+        "site",
+        "statistic",
+        "status",
+        "reason",
+        "verified",
+    ),
     "How much": ("seeds", "n_discovery", "n_heldout", "n_neurons"),
     "Accuracy": ("accuracy_untuned", "accuracy_tuned", "tuned_on", "graded_by"),
     "Discovery": ("top1_r", "top10_r", "top10_mean_r", "above"),
@@ -28,6 +40,7 @@ HELP: Mapping[str, str] = {
     "statistic": "What scores a neuron: Pearson's r, unless another attribution was asked for.",
     "status": "ok, failed, not applicable, degenerate (the column does not vary), or partial (some seeds only).",
     "reason": "Why a number is empty, and what sets a row apart from others of the same name.",
+    "verified": "Whether a report that a trusted key signed stands for all cells of the row.",
     "seeds": "How many prompt seeds the figures are a mean over.",
     "n_discovery": "Examples with a score that neurons were chosen on; the fewest over seeds.",
     "n_heldout": "Examples with a score that the chosen neurons were measured on again; the fewest over seeds.",

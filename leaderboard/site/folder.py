@@ -25,6 +25,7 @@ from skillneurons.leaderboard.site.kept_activations import kept_activations
 from skillneurons.leaderboard.site.models_page import models_page
 from skillneurons.leaderboard.site.staging import Staging, same_page, staging
 from skillneurons.leaderboard.site.task_page import About, task_page
+from skillneurons.leaderboard.verified import is_verified
 from skillneurons.results import Result
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def site_files(board: Board, about: Mapping[str, About], problems: list[str]) ->
         cells = [read_entry(entry) for entry in bundles[name]]
         for cell in cells:
             tasks.setdefault(cell.task["name"], {}).setdefault(plain_json(cell.task), cell.task)
-        yield from _cell_pages(board, cells, problems)
+        yield from _cell_pages(board, cells, problems, is_verified(name) if board.trusted else None)
     pages |= {places.task_place(name) for name in tasks}
     if board.standings.standings:
         pages.add(places.MODELS)
@@ -73,7 +74,9 @@ def _about(name: str, about: Mapping[str, About]) -> About | None:
     return about.get(name) or about.get(name.partition("/")[0])
 
 
-def _cell_pages(board: Board, cells: Sequence[Result], problems: list[str]) -> Iterator[tuple[str, bytes]]:
+def _cell_pages(
+    board: Board, cells: Sequence[Result], problems: list[str], verified: bool | None
+) -> Iterator[tuple[str, bytes]]:
     """Yield the pages of one bundle's cells and of their neuron cards."""
     alike: dict[str, list[Result]] = {}
     for cell in cells:
@@ -81,7 +84,7 @@ def _cell_pages(board: Board, cells: Sequence[Result], problems: list[str]) -> I
     for cell in cells:
         kept = read_kept(board.sources, cell)
         found = [*kept.problems]
-        yield places.cell_place(cell.key), cell_page(cell, alike[settings_key(cell)], kept)
+        yield places.cell_place(cell.key), cell_page(cell, alike[settings_key(cell)], kept, verified)
         neurons = carded(kept)
         activations = kept_activations(board.sources, cell, found) if neurons else None
         problems += [one for one in found if one not in problems]  # several cells share a pass
@@ -90,10 +93,12 @@ def _cell_pages(board: Board, cells: Sequence[Result], problems: list[str]) -> I
 
 
 def _skills(board: Board) -> list[list[Result]]:
-    """Return the cells of all models by task and metric."""
+    """Return the cells of all models by task and metric, verified ones alone where cells are parted."""
     skills: dict[tuple[str, str], list[CellEntry]] = {}
     for name, entries in sorted(board.found.bundles.items()):
-        _, _, task, metric = json.loads(name)
+        task, metric = json.loads(name)[2:4]
+        if board.trusted and not is_verified(name):
+            continue
         skills.setdefault((task, metric), []).extend(entries)
     return [[read_entry(entry) for entry in entries] for _, entries in sorted(skills.items())]
 

@@ -44,6 +44,7 @@
     if (column.name === "column" && row.cells.length) return cellLink(row, row.cells[0][1], value || "(no column)");
     if (column.name === "task" && row.task) return link(row.task, value);
     if (column.name === "status") return tells(row, `status ${value.replaceAll(" ", "-")}`, value);
+    if (column.name === "verified") return `<span class="verified ${value === "yes" ? "yes" : "no"}">${escaped(value)}</span>`;
     return escaped(column.number ? row.t[at[column.name]] : value);
   };
 
