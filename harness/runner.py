@@ -197,12 +197,12 @@ def _run_across(context: RunContext, units: Sequence[Unit], lm: LanguageModel | 
             context.notes.append(f"across tasks, seed {seed}: not measured, it needs two tasks ({told})")
             continue
         key = across_key(context.config, seed, (cell.key for side in sides for cell in side.cells))
-        if is_measured(context.folder.across / f"{key}.json"):
+        if is_measured(context.folder.fetched(context.folder.across / f"{key}.json")):
             continue
         make_folder(context.folder.across)
         try:
             with context.locks.held(key, waiting=lambda who: context.say_waiting("what concerns several tasks", who)):
-                if not is_measured(context.folder.across / f"{key}.json"):
+                if not is_measured(context.folder.fetched(context.folder.across / f"{key}.json")):
                     from skillneurons.across import measure_across
 
                     lm = lm or _loaded(context, units[0].model)
