@@ -377,7 +377,7 @@ class ResultsFolder:
 
     def stamps(self, keys: Sequence[str]) -> dict[str, tuple[int, int] | None]:
         """Return the stamps of many cells, as ``stamp`` does each."""
-        if self.mirror is None:
+        if self.mirror is None or len(keys) <= FEW:
             return {key: self.stamp(key) for key in keys}
         found = {one.name: one for one in self.mirror.listed("cells")}
         return {key: _stamp_of(found.get(f"cells/{check_key(key)}.json")) for key in keys}

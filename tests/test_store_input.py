@@ -108,7 +108,11 @@ def test_a_profile_that_does_not_exist(server: Server, run: Run, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("url", "package", "install"),
-    [("s3://bucket/run", "s3fs", "'skillneurons[s3]'"), ("gs://bucket/run", "gcsfs", "gcsfs"), ("az://b/run", "adlfs", "adlfs")],
+    [
+        ("s3://bucket/run", "s3fs", "'skillneurons[s3]'"),
+        ("gs://bucket/run", "gcsfs", "gcsfs"),
+        ("az://b/run", "adlfs", "adlfs"),
+    ],
 )
 def test_a_driver_that_is_not_installed(
     url: str, package: str, install: str, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -127,7 +131,9 @@ def test_a_protocol_that_nobody_knows(run: Run) -> None:
     assert run("xyzzy://me:secret@host/run") == (2, f"cannot open xyzzy://me:***@host/run: {told}")
 
 
-@pytest.mark.parametrize("command", [["leaderboard"], ["show", "KEY"], ["plot", "KEY"], ["compare", "a", "b"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [["leaderboard"], ["show", "KEY"], ["plot", "KEY"], ["compare", "a", "b"], ["doctor"]]
+)
 def test_the_commands_that_read_say_the_same(
     command: list[str], server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,7 +152,9 @@ def test_a_network_that_fails_in_mid_run_loses_nothing_and_the_same_command_goes
     def rule(request: Any) -> int | None:
         if request.command == "PUT" and "/mid/cells/" in request.path and not request.path.endswith(".run.json"):
             state["cells"] += 1
-            state["down"] = state["down"] or state["cells"] == 4  # the first is written twice: without and with its causes
+            state["down"] = (
+                state["down"] or state["cells"] == 4
+            )  # the first is written twice: without and with its causes
         return 0 if state["down"] else None
 
     with door(server, rule) as endpoint:

@@ -191,7 +191,16 @@ def test_a_run_into_memory_leaves_the_same_files(
 ) -> None:
     monkeypatch.setenv("CRASH_LOG", str(found["place"] / "memory.log"))
     beside = found["place"] / "disk"
-    options = ["-m", found["model"], "-p", str(beside / "crash_plugin.py"), "--device", "cpu", "-o", "memory://there/run"]
+    options = [
+        "-m",
+        found["model"],
+        "-p",
+        str(beside / "crash_plugin.py"),
+        "--device",
+        "cpu",
+        "-o",
+        "memory://there/run",
+    ]
     told(["run", str(beside / "crash.yaml"), *options], capsys)
     system = fsspec.filesystem("memory")
     there = {name.removeprefix("/there/run/") for name in system.store}

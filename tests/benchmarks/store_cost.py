@@ -56,7 +56,9 @@ def main() -> None:
             timed(in_store)
     disk, store = (statistics.median(times[name]) for name in ("disk", "store"))
     whole = sum(asked.values())
-    print(f"Python {platform.python_version()}, {options.cells} finished cells, {options.repeats} repeats, medians in seconds")
+    print(
+        f"Python {platform.python_version()}, {options.cells} finished cells, {options.repeats} repeats, medians in seconds"
+    )
     print(f"  first run   disk {first['disk']:.2f}, bucket {first['store']:.2f} (reads every cell, compiles the table)")
     print(f"  run again   disk {disk:.2f}, bucket {store:.2f}, ratio {store / disk:.2f}; torch not loaded")
     told = ", ".join(f"{n} {name}" for name, n in sorted(asked.items()))
