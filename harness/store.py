@@ -135,7 +135,11 @@ class Store:
     def check(self) -> None:
         """Raise StorageError where the place cannot be looked at; nothing is written."""
         self.listing("cells")
-        if self.bucket and self.protocol not in S3 and not self._tried("open", "", lambda: self._system.exists(self.bucket)):
+        if (
+            self.bucket
+            and self.protocol not in S3
+            and not self._tried("open", "", lambda: self._system.exists(self.bucket))
+        ):
             error = FileNotFoundError(self.bucket)
             error.__cause__ = _NoBucketError()
             raise store_error("open", self.url, error, self.protocol, self.bucket)

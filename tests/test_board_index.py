@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from skillneurons.errors import ResultsError
+from skillneurons.errors import ResultsError, UserError
 from skillneurons.leaderboard import ahead, entries
 from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.board import build_board, render
@@ -166,7 +166,7 @@ def test_cells_at_a_url(tmp_path: Path) -> None:
             "cannot read results from memory://bucket/nothing: no such folder; "
             "run `skillneurons run -o memory://bucket/nothing` first"
         )
-        with pytest.raises(ResultsError, match="cannot open nowhere://x: no protocol named .nowhere. is known"):
+        with pytest.raises(UserError, match="cannot open nowhere://x: no protocol named .nowhere. is known"):
             build_board(["nowhere://x"])
     finally:
         system.rm("/bucket", recursive=True)
