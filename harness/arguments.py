@@ -99,7 +99,7 @@ def _evaluation_options(parser: argparse.ArgumentParser) -> None:
 def _leaderboard_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("dirs", nargs="*", metavar="DIR", help="run folders, or URLs that fsspec knows (default: runs)")
-    add("-o", "--output", metavar="DIR", help="where to write (default: the first DIR)")
+    add("-o", "--output", metavar="DIR", help="where to write: a folder or a URL (default: the first DIR)")
     what = "may be given again (default: md, csv, parquet); html is a site: index.html and site/"
     add("--format", action="append", default=[], choices=("md", "csv", "parquet", "html"), help=what)
     trust = "a file of public keys, one a line: cells that a report signed by one of them stands for are verified; may be given again"
@@ -133,7 +133,7 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dir", metavar="DIR", help="run folder")
+    add("dir", metavar="DIR", help="run folder, or a URL")
     add("models", nargs="+", metavar="MODEL", help="two models or more: a name, or NAME@REVISION")
     add("-t", "--task", action="append", default=[], metavar="TASK", help="these tasks only")
     add("-M", "--metric", action="append", default=[], metavar="METRIC", help="these metrics only")
@@ -145,7 +145,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 
 def _show_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dir", metavar="DIR", help="run folder")
+    add("dir", metavar="DIR", help="run folder, or a URL")
     add("key", metavar="KEY", help="a cell's key, or how it begins")
     add("--column", metavar="C", help="one column only")
     add("--neuron", metavar="N", help="one neuron's card, as in L03.N0127")
@@ -155,7 +155,7 @@ def _show_options(parser: argparse.ArgumentParser) -> None:
 
 def _plot_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dir", metavar="DIR", help="run folder")
+    add("dir", metavar="DIR", help="run folder, or a URL")
     add("key", metavar="KEY", help="a cell's key, or how it begins")
     add("--column", metavar="C", help="the column (default: the one that causes were tested on, or the first)")
     add("--neuron", metavar="N", help="whose density, as in L03.N0127 (default: the column's strongest)")
@@ -167,7 +167,7 @@ def _plot_options(parser: argparse.ArgumentParser) -> None:
 
 def _doctor_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dir", metavar="DIR", help="run folder")
+    add("dir", metavar="DIR", help="run folder, or a URL")
     mends = "set aside what is damaged or orphaned (DIR/set-aside), delete what killed processes left"
     add("--mend", action="store_true", help=mends)
     add("--deep", action="store_true", help="read every number and build the board, to compare")
@@ -215,7 +215,9 @@ def _config_options(parser: argparse.ArgumentParser) -> None:
     add("-m", "--model", action="append", default=[], metavar="MODEL", help=MODEL)
     add("-t", "--task", action="append", default=[], metavar="TASK", help="run these tasks only")
     add("-M", "--metric", action="append", default=[], metavar="METRIC", help="run these metrics only")
-    add("-o", "--output", metavar="DIR", help="run folder (default: the config's, runs)")
+    add(
+        "-o", "--output", metavar="DIR", help="run folder, or a URL as in s3://bucket/run (default: the config's, runs)"
+    )
     add("--limit", type=int, metavar="N", help="at most N examples of each split")
     add("--seed", action="append", type=int, default=[], metavar="S", help="prompt seed; may be given again")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in prompt.steps=100")

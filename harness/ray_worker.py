@@ -127,7 +127,8 @@ class RayWorker:
             ended, message = "model", str(error)
         except (Exception, SystemExit) as error:
             ended, message = "failed", " ".join(context.registry.told(error).split())
-        told = {"notes": context.notes, "unfinished": context.unfinished, "finished": self._finished}
+        notes = [context.folder.told(note) for note in context.notes]
+        told = {"notes": notes, "unfinished": context.unfinished, "finished": self._finished}
         return json.dumps({**told, "ended": ended, "message": message, "hopeless": hopeless})
 
     def _run_unit(self, context: RunContext, unit: Unit) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from skillneurons.store import Found
 
 BOARD_INDEX = ".board-index.parquet"  # what earlier builds of the board worked out
+FEW = 64  # cells that are asked for one by one, not by a listing of all
 _SLUG_LENGTH = 24
 _SHOWN = (
     "n_discovery",
@@ -357,19 +358,26 @@ class ResultsFolder:
         return loaded if isinstance(loaded, Result) else None
 
     def read_cells(self, keys: Sequence[str]) -> list[Result | None]:
-        """Return many cells, as ``read_cell`` does each; those in a store are fetched several at once."""
+        """Return many cells, as ``read_cell`` does each; those in a store are fetched several at once.
+
+        A finished cell never changes: one that is here already is not asked for again.
+        """
+        here = ResultsFolder(self.root)
         if self.mirror is not None:
-            wanted = {f"cells/{check_key(key)}.json" for key in keys}
-            found = [one for one in self.mirror.listed("cells") if one.name in wanted]
-            self.mirror.fetch_listed(found)
-            there = {one.name for one in found}
-            here = ResultsFolder(self.root)
-            return [here.read_cell(key) if f"cells/{key}.json" in there else None for key in keys]
-        return [self.read_cell(key) for key in keys]
+            places = {key: self.cells / f"{check_key(key)}.json" for key in keys}
+            known = {key: here.read_cell(key) for key, path in places.items() if path.exists()}
+            wanted = [path for key, path in places.items() if not is_finished(known.get(key))]
+            if len(wanted) > FEW:  # most of which may not be there
+                there = {one.name: one for one in self.mirror.listed("cells")}
+                names = {path: self.mirror.name(path) for path in wanted}
+                self.mirror.fetch_listed(there[name] for name in names.values() if name in there)
+                wanted = [path for path, name in names.items() if name not in there and path.exists()]
+            self.mirror.fetch_files(wanted)
+        return [here.read_cell(key) for key in keys]
 
     def stamps(self, keys: Sequence[str]) -> dict[str, tuple[int, int] | None]:
         """Return the stamps of many cells, as ``stamp`` does each."""
-        if self.mirror is None:
+        if self.mirror is None or len(keys) <= FEW:
             return {key: self.stamp(key) for key in keys}
         found = {one.name: one for one in self.mirror.listed("cells")}
         return {key: _stamp_of(found.get(f"cells/{check_key(key)}.json")) for key in keys}

@@ -119,7 +119,7 @@ def _run(
             table, problems = _compile(context, index, len(keys))
     tried = folder.read_cells(open_cells)
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
-    return RunOutcome(folder, keys, failed, table, problems, [*problems, *notes])
+    return RunOutcome(folder, keys, failed, table, problems, [folder.told(one) for one in (*problems, *notes)])
 
 
 def _announce(locks: Locks, notes: list[str], say: Callable[[str], None]) -> None:

@@ -101,6 +101,11 @@ class Store:
             system.retries = 1  # its own, on top of which ours would take minutes
         return system, str(root).rstrip("/")
 
+    @property
+    def gone(self) -> bool:
+        """Whether the store did not answer when it was asked last."""
+        return self._gone
+
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
@@ -130,7 +135,11 @@ class Store:
     def check(self) -> None:
         """Raise StorageError where the place cannot be looked at; nothing is written."""
         self.listing("cells")
-        if self.bucket and not self._tried("open", "", lambda: self._system.exists(self.bucket)):
+        if (
+            self.bucket
+            and self.protocol not in S3
+            and not self._tried("open", "", lambda: self._system.exists(self.bucket))
+        ):
             error = FileNotFoundError(self.bucket)
             error.__cause__ = _NoBucketError()
             raise store_error("open", self.url, error, self.protocol, self.bucket)

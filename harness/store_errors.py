@@ -103,7 +103,8 @@ def why(error: BaseException, protocol: str, bucket: str) -> tuple[str, str]:
     if is_unanswered(error):
         where = "the network and AWS_ENDPOINT_URL" if protocol in S3 else "the network and the address"
         return "the store does not answer", f"check {where}"
-    told = " ".join(_ADDRESS.sub("(address)", str(error)).split()) or type(error).__name__
+    said = str(getattr(error, "strerror", None) or error)
+    told = " ".join(_ADDRESS.sub("(address)", said).split()) or type(error).__name__
     return told if isinstance(
         error, OSError
     ) else f"{type(error).__name__}: {told}", "check the address and your access"

@@ -107,7 +107,8 @@ def finished_cells(folder: ResultsFolder, index: Index) -> dict[str, bool]:
     """
     if not folder.is_there:
         return {}
-    known = [index.known(file.place, file.stamp) for file in open_source(folder).files("cells")]
+    files = open_source(folder).files("cells")
+    known = [index.known(file.place, file.stamp) for file in files]
     return {one[0]: one[3] == TESTED for one in known if one is not None and one[3:] in ([FINISHED], [TESTED])}
 
 

@@ -6,13 +6,14 @@ A file without a stamp is read each time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from skillneurons.errors import ResultsError
+from skillneurons.errors import ResultsError, StorageError
 from skillneurons.results import ResultsFolder, open_folder
 
 if TYPE_CHECKING:
@@ -113,13 +114,15 @@ class RemoteFolder:
     def __init__(self, mirror: Mirror) -> None:
         self._mirror, self.place = mirror, mirror.store.url
         self._found: dict[str, Found] = {}
-        if not mirror.store.listing("cells"):
+        self._first = mirror.store.listing("cells")
+        if not self._first:
             raise _no_results(self.place, bool(mirror.store.listing("")))
 
     def files(self, folder: str) -> list[CellFile]:
         """Return the JSON files of ``cells`` or ``across``; none where there is no such folder."""
+        listed, self._first = (self._first if folder == "cells" else []), []
         found = []
-        for one in self._mirror.store.listing(folder):
+        for one in listed or self._mirror.store.listing(folder):
             name = one.name.rsplit("/", 1)[-1]
             if _is_result(name):
                 self._found[f"{self.place}/{one.name}"] = one
@@ -128,13 +131,19 @@ class RemoteFolder:
 
     def ahead(self, files: Sequence[CellFile]) -> None:
         """Fetch many files, several at once; what cannot be read is told when it is."""
-        self._mirror.fetch_listed(self._found[file.place] for file in files)
+        with contextlib.suppress(StorageError):
+            self._mirror.fetch_listed(self._found[file.place] for file in files)
 
     def read(self, file: CellFile) -> bytes:
         """Return a file's bytes."""
         found = self._found[file.place]
-        if not self._mirror.has(found):
-            self._mirror.fetch_listed([found])
+        try:
+            if not self._mirror.has(found):
+                self._mirror.fetch_listed([found])
+        except StorageError as error:
+            if self._mirror.store.gone:
+                raise  # a board of what happened to be read before would look like a whole one
+            raise OSError(str(error)) from error
         return (self._mirror.root / found.name).read_bytes()
 
     def fetch(self, name: str) -> bytes | None:

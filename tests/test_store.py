@@ -260,7 +260,7 @@ def test_what_could_not_be_published_is_not_here_either(memory: str, monkeypatch
         folder.publish(path)
     assert not path.exists()
     assert str(caught.value) == (
-        "cannot write memory://bucket/run/cells/a.json: [Errno 28] no space left on device; check the address and your access"
+        "cannot write memory://bucket/run/cells/a.json: no space left on device; check the address and your access"
     )
 
 
