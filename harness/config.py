@@ -25,6 +25,7 @@ from skillneurons.settings import (
     CausalSettings,
     Config,
     DataSettings,
+    ExecutorSettings,
     ModelSettings,
     PromptSettings,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "CausalSettings",
     "Config",
     "DataSettings",
+    "ExecutorSettings",
     "ModelSettings",
     "PromptSettings",
     "built_in_config",

@@ -11,7 +11,8 @@ largest |effect| of each permutation kept. With P[b, n] the effect of neuron n u
 
 Permuted columns are columns of one matrix product with the activations (``LinearForm``), in float32; the
 observed effect is one of them, so that both are rounded alike. With several read positions a neuron counts by
-its strongest one, in the null too. Source: Westfall & Young 1993; Phipson & Smyth 2010 for the added one.
+its strongest one, in the null too. Where the rows lie with the shards of a pass and their sums are less to move
+(``sharded_rows``), Pearson's products come from those, in float64. Source: Westfall & Young 1993; Phipson & Smyth 2010 for the added one.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from skillneurons.exchange import Exchange, exchange
+from skillneurons.permutation_sums import Permutations
+from skillneurons.sharded_rows import ShardedRows
 from skillneurons.spool import ActivationRows
-from skillneurons.statistics import LinearForm, products
+from skillneurons.statistics import LinearForm, PearsonAccumulator, products
 
 ALPHA = 0.05
 ROUNDING = 2e-6  # two float32 products of one value may differ by this much; ties count against the neuron
@@ -77,7 +80,7 @@ def smallest_useful(alpha: float = ALPHA) -> int:
 
 
 def permutation_null(
-    rows: ActivationRows,
+    rows: ActivationRows | ShardedRows,
     values: Doubles,
     groups: Sequence[str],
     linear_form: LinearForms,
@@ -113,7 +116,10 @@ def permutation_null(
             np.zeros(len(thresholds)),
         )
         shares.setdefault(scored.tobytes(), []).append(column)
-    if tallies:
+    if tallies and isinstance(rows, ShardedRows) and takes_sums(rows, linear_form, n_permutations, len(tallies)):
+        permutations = Permutations(values[:, list(tallies)], groups, n_permutations, seed)
+        _add_sums(rows, permutations, list(tallies.values()), thresholds)
+    elif tallies:
         for neurons, block in rows.blocks():
             part = None if baseline is None else baseline.reshape(rows.shape[1:])[:, neurons].ravel()
             for mask, columns in shares.items():
@@ -123,6 +129,25 @@ def permutation_null(
     for column, tally in tallies.items():
         found[column] = _closed(tally, t_distribution and rows.shape[1] == 1)
     return [one for one in found if one is not None]
+
+
+def takes_sums(rows: ShardedRows, linear_form: LinearForms, n_permutations: int, n_columns: int) -> bool:
+    """Return whether the shards' permutation sums are read and not their rows: Pearson's alone, where that is less to move."""
+    if linear_form is not PearsonAccumulator.linear_form:
+        return False
+    return rows.bytes_as_sums(n_permutations, n_columns) < rows.bytes_as_rows()
+
+
+def _add_sums(
+    rows: ShardedRows, permutations: Permutations, tallies: Sequence[_Tally], thresholds: Sequence[float]
+) -> None:
+    """Add the products of all neurons, taken from sums over rows that stay where they are."""
+    for _, by_share in rows.permuted(permutations):
+        for (_, columns), sums in zip(permutations.shares, by_share, strict=True):
+            size = np.abs(sums.result()).reshape(len(columns), permutations.n_permutations + 1, rows.shape[1], -1)
+            for column, products_of_column in zip(columns, size, strict=True):
+                tallies[column].fired.append(sums.rows_fired())
+                _add(tallies[column], products_of_column, thresholds)
 
 
 def _refusal(values: Doubles, n_permutations: int) -> str:
@@ -166,7 +191,7 @@ def _add_block(
         _add(tally, size.reshape(len(permuted), n_positions, -1), thresholds)
 
 
-def _add(tally: _Tally, size: npt.NDArray[np.float32], thresholds: Sequence[float]) -> None:
+def _add(tally: _Tally, size: npt.NDArray[np.floating[Any]], thresholds: Sequence[float]) -> None:
     """Add |products| of shape (1 + B, n_positions, neurons), the observed ones first."""
     strongest = size[:, 0] if size.shape[1] == 1 else np.fmax.reduce(size, axis=1)
     tally.observed.append(strongest[0].astype(np.float64))

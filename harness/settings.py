@@ -195,6 +195,14 @@ class CausalSettings(Section):
     seed: Annotated[Count, about("Seed of random sets and resamples.")] = 0
 
 
+class ExecutorSettings(Section):
+    """Who does the work; no result depends on it, and no key."""
+
+    shards: Annotated[
+        Positive, about("In how many shards the pass of a task is run; their sums are merged to those of one pass.")
+    ] = 1
+
+
 class Config(Section):
     """Everything a run needs to know."""
 
@@ -232,6 +240,7 @@ class Config(Section):
     ] = AttributionSettings()
     causal: Annotated[CausalSettings, about("Ablation and steering of the neurons found.")] = CausalSettings()
     cache: Annotated[CacheSettings, about("Memory for the keys and values of inputs.")] = CacheSettings()
+    executor: Annotated[ExecutorSettings, about("Who does the work.")] = ExecutorSettings()
 
     @field_validator("tasks", mode="before")
     @classmethod
