@@ -85,6 +85,7 @@ class UnitShardRunner:
         self.lm, self.unit = lm, unit
         self._config, self._registry, self._plant = config, registry, plant
         self._factory = registry.attribution(config.attribution.statistic)
+        self._gradient = bool(getattr(self._factory, "gradient", False))
         self._left: CacheBudget = budget_of(config)
         self._encoded: dict[tuple[Split, int], list[EncodedExample]] = {}
         self._inputs: dict[Split, _Inputs] = {}
@@ -110,8 +111,7 @@ class UnitShardRunner:
         encoded = self.encoded(request.split, prompt.num_virtual_tokens if prompt else 0)
         if request.kind == "activations":
             return batches_of_inputs(self.lm, encoded, fitting)
-        gradient = bool(getattr(self._factory, "gradient", False))
-        return batches_of(self.lm, self.unit.data.task, encoded, prompt, fitting, gradient=gradient)
+        return batches_of(self.lm, self.unit.data.task, encoded, prompt, fitting, gradient=self._gradient)
 
     def run(self, request: ShardRequest, progress: Progress | None = None) -> ShardPart:
         """Run one shard of a pass."""
@@ -193,7 +193,7 @@ class UnitShardRunner:
 
     def _begun(self, request: ShardRequest, share: Share, first_batch: int) -> _Inputs | None:
         """Return the inputs that a shard fills or begins with, those kept already that the single pass would have kept."""
-        if not request.with_inputs:
+        if not request.with_inputs or self._gradient:  # a pass with gradients runs each input whole
             return None
         inputs = self._inputs_of(request)
         inputs.cache.allow(self._left)

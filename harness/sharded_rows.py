@@ -56,14 +56,6 @@ class KeptShard:
     where: Numbers
     again: Callable[[], tuple[RowsKeeper, int]]
 
-    def ask(self, question: Callable[[RowsKeeper, int], Found]) -> Found:
-        """Return the answer of who keeps the rows, or of who has run the shard again."""
-        try:
-            return question(self.keeper, self.ticket)
-        except ShardLost:
-            self.keeper, self.ticket = self.again()
-            return question(self.keeper, self.ticket)
-
     def __del__(self) -> None:
         self.keeper.release(self.ticket)
 
@@ -135,7 +127,23 @@ class ShardedRows:
         return found
 
     def _asked(self, question: Callable[[RowsKeeper, int], Found]) -> list[Found]:
-        def call(shard: KeptShard) -> Callable[[], Found]:
-            return lambda: shard.ask(question)
+        """Return every shard's answer; what is lost is run again here, in this thread, once the others have answered."""
 
-        return together([(shard.keeper.moves, call(shard)) for shard in self.shards])
+        def call(shard: KeptShard) -> Callable[[], Found | ShardLost]:
+            def ask() -> Found | ShardLost:
+                try:
+                    return question(shard.keeper, shard.ticket)
+                except ShardLost as error:
+                    return error
+
+            return ask
+
+        found = []
+        answers = together([(shard.keeper.moves, call(shard)) for shard in self.shards])
+        for shard, answer in zip(self.shards, answers, strict=True):
+            if isinstance(answer, ShardLost):
+                shard.keeper, shard.ticket = shard.again()
+                found.append(question(shard.keeper, shard.ticket))
+            else:
+                found.append(answer)
+        return found

@@ -164,7 +164,8 @@ def merged(
 ) -> tuple[Measured, Any]:
     """Return the pass that the shards are the parts of, and its partial accumulator; ``rerun`` runs a shard again.
 
-    A metric that failed has the values of the single pass: those before its first failure, NaN after it.
+    A metric that failed has the values of the single pass: those before its first failure, NaN after it. Its sums are of no use
+    (there as here), and hold what the shards without a failure added.
     """
     parts = [one.part for one in shards]
     outputs: list[Output | None] = [None] * len(encoded)
