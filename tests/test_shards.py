@@ -28,7 +28,6 @@ from skillneurons.results import ResultsFolder
 from skillneurons.shard_runner import ShardedPasses, UnitShardRunner, sharded_passes
 from skillneurons.sharded_rows import ShardedRows
 from skillneurons.shards import ShardRequest, run_sharded
-from skillneurons.spool import ActivationRows
 from skillneurons.statistics import PearsonAccumulator, effect_of
 
 M = 4
@@ -330,32 +329,31 @@ def test_runners_of_other_processes_keep_their_rows_and_inputs(pocket: sn.Langua
     assert not any(runner.own._kept for runner in far)  # released with what read them
 
 
-def test_the_sums_way_gives_the_null_to_float32(pocket: sn.LanguageModel, tmp_path: Path) -> None:
-    """One column, many rows: the sums are less to move, and are the same for every number of shards to 1e-12."""
-    work = Work(pocket, tmp_path, "arithmetic", ["letters"], "data.discovery=300")
-    work.unit.data.splits["discovery"]  # limited to 41 examples: a small null makes the sums the smaller
+def test_the_sums_of_shards_give_the_null_of_their_rows(
+    pocket: sn.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work(pocket, tmp_path, "arithmetic", ["confidence"])
     inferred = statistics_of(work, work.whole())
     nulls = []
     for n in (1, 2, 4):
         far = [FarRunner(work.here()) for _ in range(2)]
         found = work.sharded(work.shards(n, far))
-        rows = found[1].rows
-        assert isinstance(rows, ShardedRows)
-        assert not takes_sums(rows, PearsonAccumulator.linear_form, 39, 1)  # 41 rows are less
-        rows.bytes_as_rows = lambda: 10**12  # type: ignore[method-assign]
-        ours = statistics_of(work, found)
+        assert isinstance(found[1].rows, ShardedRows)
+        assert not takes_sums(found[1].rows, PearsonAccumulator.linear_form, 39, 5)  # 41 rows are less to move
+        with monkeypatch.context() as patched:
+            patched.setattr(ShardedRows, "bytes_as_rows", lambda rows: 10**12)
+            ours = statistics_of(work, found)
         assert "permuted" in {name for runner in far for name in runner.asked}
-        nulls.append(ours.inference["letters"].null)
-        single = inferred.inference["letters"].null
-        assert nulls[-1].threshold == pytest.approx(single.threshold, abs=1e-6)
-        np.testing.assert_allclose(nulls[-1].largest, single.largest, atol=1e-6)
-        assert (nulls[-1].scheme, nulls[-1].n_fwer, nulls[-1].n_fdr) == (single.scheme, single.n_fwer, single.n_fdr)
-        np.testing.assert_allclose(nulls[-1].p_adjusted, single.p_adjusted, atol=1.1 / 40)
-        np.testing.assert_allclose(nulls[-1].p_raw, single.p_raw, rtol=1e-4)
-    for null in nulls[1:]:
-        assert null.threshold == pytest.approx(nulls[0].threshold, abs=1e-12)
-        np.testing.assert_allclose(null.largest, nulls[0].largest, atol=1e-12)
-        np.testing.assert_array_equal(null.p_adjusted, nulls[0].p_adjusted)
+        for column, mine in ours.inference.items():
+            other = inferred.inference[column]
+            assert (mine.null.threshold, mine.null.n_fwer) == (other.null.threshold, other.null.n_fwer)
+            assert mine.n_replicated == other.n_replicated
+            np.testing.assert_allclose(mine.null.largest, other.null.largest, atol=1e-6)
+        nulls.append({column: known.null for column, known in ours.inference.items()})
+    for again in nulls[1:]:
+        for column, null in again.items():
+            np.testing.assert_allclose(null.largest, nulls[0][column].largest, atol=1e-12)
+            np.testing.assert_array_equal(null.p_adjusted, nulls[0][column].p_adjusted)
 
 
 def test_a_metric_that_fails_is_that_of_the_single_pass(pocket: sn.LanguageModel, tmp_path: Path) -> None:
@@ -509,13 +507,3 @@ def test_a_statistic_without_merge_is_refused(pocket: sn.LanguageModel, tmp_path
         r"give it merge\(other\), or set executor.shards to 1$",
     ):
         Work(pocket, tmp_path, "counting", ["letters"], f"attribution.statistic={statistic}", "executor.shards=2")
-
-
-def test_rows_of_experts_that_did_not_fire_are_joined_too() -> None:
-    """ShardedRows alone, NaN and several positions, read in blocks and by neuron."""
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=(30, 2, 9)).astype(np.float32)
-    a[rng.random(a.shape) < 0.3] = np.nan
-    whole = ActivationRows(*a.shape)
-    whole.put(range(30), a.reshape(30, -1))
-    assert whole.block(slice(2, 5)).tobytes() == np.ascontiguousarray(a[:, :, 2:5]).tobytes()
