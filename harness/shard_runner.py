@@ -193,7 +193,7 @@ class UnitShardRunner:
 
     def _begun(self, request: ShardRequest, share: Share, first_batch: int) -> _Inputs | None:
         """Return the inputs that a shard fills or begins with, those kept already that the single pass would have kept."""
-        if not request.with_inputs or self._gradient:  # a pass with gradients runs each input whole
+        if not request.with_inputs or self._gradient or request.placement != "append":  # those run each input whole
             return None
         inputs = self._inputs_of(request)
         inputs.cache.allow(self._left)

@@ -11,7 +11,7 @@ is all that a worker process has to hold, one for each (model, task, data hash),
 class with the same six methods (``run``, ``of``, ``block``, ``permuted``, ``release``, and ``moves = True``) that asks the worker. Everything
 that is passed is plain data, arrays and accumulators; what goes back from another process goes through ``portable``, and so does what
 is raised there (``portable_error``). A proxy raises ``ShardLost`` where its worker is gone: the shard is run again by another
-runner, or here. Its ``run`` calls ``progress`` with the number of rows that are done. Runners that move are asked from threads, one
+runner, or here. A call ends when its worker is killed; ``release`` never raises. Its ``run`` calls ``progress`` with the number of rows that are done. Runners that move are asked from threads, one
 each; the one in this process from the thread that asks.
 """
 
