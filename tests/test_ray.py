@@ -222,6 +222,18 @@ def test_a_cluster_without_room_is_given_up(cluster: Any, tmp_path: Path, monkey
     assert told.endswith(", or others use it; 0 of 4 cells are finished and saved, the same command goes on from there")
 
 
+def test_the_shards_of_a_pass_run_on_workers_together(cluster: Any, tmp_path: Path) -> None:
+    places = [prepared(tmp_path / name) for name in ("here", "there")]
+    (places[1] / "kill-one-1").touch()  # leader or helper, whoever comes first
+    shards = ["executor.shards=2", "attribution.batch_size=8", "causal.enabled=false"]
+    for place, address in zip(places, (None, cluster.address), strict=True):
+        assert run(place, address, more=shards).failed == 0
+    here, there = (contents(place / "runs") for place in places)
+    assert here == there and any(name.startswith("cells/") for name in here)
+    assert not list(places[1].glob("kill-*"))
+    assert len((places[1] / "measured").read_text().split()) >= 2  # processes
+
+
 LONG = ("prompt.steps=600", "prompt.eval_every=100000", "causal.enabled=false")
 
 
