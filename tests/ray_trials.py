@@ -77,7 +77,7 @@ def register_metrics(register):
 @sn.hookimpl
 def cell_finished(result):
     with (HERE / "log").open("a") as log:
-        log.write(f"{result.key} {result.status} {os.getpid()}\n")
+        log.write(f"{result.key} {result.status} {os.getpid()}\\n")
 '''
 SETTINGS = (
     "data={train: 16, validation: 8, discovery: 30, heldout: 20}",
