@@ -51,6 +51,7 @@ class _RayRun:
         self.schedule = Schedule([])
         self.unsettled = set(self.jobs)
         self.together = [[numbers[id(unit)] for unit in own] for own in units_together(context, units)]
+        self.offered: set[tuple[int, ...]] = set()  # units whose tasks were looked at together
         self.hopeless: set[str] = set()  # models that cannot be loaded
         self.told: set[str] = set()  # cells of which observers know
         self.shown: dict[Job, int] = {}  # how many cells of a job the screen has counted
@@ -187,7 +188,8 @@ class _RayRun:
         who, job = f"{worker.number} {worker.host}", worker.job
         if job is None:
             if worker.leader is not None and worker.leader.job is not None:
-                worker.show(f"{who}: shards of {worker.leader.job.label}", 0, 1)
+                label, done, total = answer.get("work") or (f"{worker.leader.job.label}: shards", 0, 1)
+                worker.show(f"{who}: {label}", done, total)
             return
         for line in answer.get("lines", ()):
             self.context.display.say(f"{who}: {line}")
@@ -299,8 +301,9 @@ class _RayRun:
 
     def _offer_across(self, own: Sequence[int]) -> None:
         """Give out what concerns several tasks of a model and seed, once their units are done."""
-        if any(number in job.units for job in self.unsettled for number in own):
+        if tuple(own) in self.offered or any(number in job.units for job in self.unsettled for number in own):
             return
+        self.offered.add(tuple(own))
         units = [self.units[number] for number in own]
         if units[0].model in self.hopeless:
             return

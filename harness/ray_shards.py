@@ -91,7 +91,7 @@ class ShardsForOthers:
     ) -> Any:
         """Answer one question of a leader; an error comes as one that another process can read."""
         from skillneurons.shard_runner import UnitShardRunner
-        from skillneurons.shards import ShardPart, portable, portable_error
+        from skillneurons.shards import portable, portable_error
 
         if method not in METHODS:
             raise ShardLost(f"nobody can be asked for {method!r} of a shard")
@@ -102,8 +102,9 @@ class ShardsForOthers:
                     raise ShardLost("the rows of that shard are kept no more; run it again")
                 self._runner = None
                 self._runner, self._key = UnitShardRunner(context.config, context.registry, unit, lm(), None), key
-            found = getattr(self._runner, method)(*given)
-            return portable(found, context.registry) if isinstance(found, ShardPart) else found
+            if method == "run":
+                return portable(_run(context, unit, self._runner, *given), context.registry)
+            return getattr(self._runner, method)(*given)
         except ShardLost:
             raise
         except KeyboardInterrupt:
@@ -115,3 +116,11 @@ class ShardsForOthers:
         ):  # by no rule of ours: the leader runs the shard itself, and another process takes this one's place
             traceback.print_exc()
             os._exit(1)
+
+
+def _run(context: RunContext, unit: Unit, runner: UnitShardRunner, request: ShardRequest) -> ShardPart:
+    """Run a shard on display, which is also where it can be left."""
+    label = f"{unit.model} {unit.data.task.name} seed {unit.seed}: shard {request.shard + 1} of {request.n_shards}"
+    rows = len(unit.data.splits[request.split])
+    with context.display.work(label, -(-rows // request.n_shards)) as step:
+        return runner.run(request, step)
