@@ -23,7 +23,9 @@ _EXPORTS = {
     "ModelError": "errors",
     "NeuronCard": "neuron_view",
     "Output": "types",
+    "PartialCorrelationAccumulator": "partial",
     "PearsonAccumulator": "statistics",
+    "PermutationSums": "permutation_sums",
     "PluginError": "errors",
     "PredictionForm": "types",
     "Result": "results",
@@ -73,7 +75,9 @@ __all__ = [
     "ModelError",
     "NeuronCard",
     "Output",
+    "PartialCorrelationAccumulator",
     "PearsonAccumulator",
+    "PermutationSums",
     "PluginError",
     "PredictionForm",
     "Result",
@@ -134,6 +138,8 @@ if TYPE_CHECKING:
     from skillneurons.model_source import resolve_model
     from skillneurons.neuron_view import NeuronCard, neuron_card
     from skillneurons.outputs import choice_log_probs
+    from skillneurons.partial import PartialCorrelationAccumulator
+    from skillneurons.permutation_sums import PermutationSums
     from skillneurons.prompt import SoftPrompt
     from skillneurons.reference import measure_reference
     from skillneurons.registry import get_attribution, get_grader, get_metric, get_task, load_registry

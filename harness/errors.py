@@ -55,6 +55,10 @@ class CellError(SkillNeuronsError):
     """A cell that cannot be finished; the others go on (exit 1)."""
 
 
+class ShardLost(CellError):
+    """Who ran a shard, or kept its rows, is gone; the shard can be run again elsewhere."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
     """Build the error for a ``name`` that is not among the ``known`` names of this ``kind``."""
     names = sorted(known)

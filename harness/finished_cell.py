@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from skillneurons.config import Config
 from skillneurons.errors import SkillNeuronsError
 from skillneurons.plan import PlannedCell, Unit, settings_of
-from skillneurons.plugin_calls import PluginCallError
+from skillneurons.plugin_calls import PluginCallError, kind_of
 from skillneurons.results import Result
 from skillneurons.types import Score
 
@@ -68,7 +68,7 @@ def failed_cell(
         accuracy={"untuned": None, "tuned": None, "stderr": None},
         columns={},
         pass_=None,
-        error={"type": type(problem).__name__, "message": told},
+        error={"type": kind_of(problem), "message": told},
         **_identity(config, unit, cell, lm),
     )
 

@@ -129,6 +129,10 @@ class InputCache:
         """What is left of the budget."""
         return self._left
 
+    def allow(self, budget: CacheBudget) -> None:
+        """Set what is left of a budget that is shared with another cache."""
+        self._left = budget
+
     def holds(self, rows: Sequence[EncodedExample]) -> bool:
         """Return whether none of these inputs has to be run again."""
         return all(row.ids in self._rows for row in rows)

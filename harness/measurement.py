@@ -2,14 +2,15 @@
 
 Each example runs once: its output gives the metric values, its activations are read at the chosen
 position, and both go into a streaming accumulator, so memory does not grow with the data; where more is to be
-computed once all values are known (the null, intervals), the rows are kept too (``spool``).
+computed once all values are known (the null, intervals), the rows are kept too (``spool``). A ``share`` of the
+batches can be run alone (``shards``).
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,9 @@ from skillneurons.partial import PartialCorrelationAccumulator
 from skillneurons.planting import Plant
 from skillneurons.prefix import keeps_every_position
 from skillneurons.prompt import SoftPrompt
-from skillneurons.spool import ActivationRows
+from skillneurons.sharded_rows import ShardedRows
+from skillneurons.shares import Batch, Share
+from skillneurons.spool import IN_MEMORY, ActivationRows
 from skillneurons.statistics import PearsonAccumulator
 from skillneurons.types import Example, Metric, Output, Task
 
@@ -46,7 +49,7 @@ class Measured:
     values: npt.NDArray[np.float64]  # (examples, columns)
     accumulator: Any
     failures: Mapping[str, SkillNeuronsError] = field(default_factory=dict)  # by metric
-    rows: ActivationRows | None = None  # where they are kept
+    rows: ActivationRows | ShardedRows | None = None  # where they are kept
 
     @property
     def groups(self) -> list[str]:
@@ -93,6 +96,7 @@ def measure(
     partial: PartialCorrelationAccumulator | None = None,
     inputs: InputCache | None = None,
     fitting: MicroBatches | None = None,
+    share: Share | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Measured:
     """Run one split once and relate all its columns to every neuron together.
@@ -102,7 +106,7 @@ def measure(
     activations. Rows come back in the examples' order whatever the batching was: inputs of one length together
     (``bucket``; texts are then written for several lengths at once), or in order with padding on the left. ``keep`` (n_layers, d_ff) measures some neurons alone. ``plant`` replaces recorded activations; ``partial`` sees the same rows. A pass
     without a prompt keeps its keys and values in ``inputs``, and one with a prompt after the input begins there. ``fitting`` says how many run at once instead of
-    ``batch_size``. A metric that raises,
+    ``batch_size``. With a ``share`` of the split's batches those alone are run, and what comes back is about their rows. A metric that raises,
     or returns another shape, is not asked again: its columns are NaN and its error stands in ``failures``; the other
     metrics go on.
     """
@@ -116,12 +120,14 @@ def measure(
         sums = sums_of(accumulator, lm, n_positions * n_neurons, n_columns)
         if baseline is not None:
             sums.set_baseline(baseline)
+    gradient, on_device = (bool(getattr(accumulator, name, False)) for name in ("gradient", "on_device"))
+    encoded, planned, apart, in_memory = _planned(lm, task, encoded, prompt, bucket, gradient, fitting, share)
     outputs: list[Output | None] = [None] * len(encoded)
     values = np.full((len(encoded), n_columns), np.nan)
-    kept = ActivationRows(len(encoded), n_positions, n_neurons) if keep_rows and sums is not None else None
+    kept = None
+    if keep_rows and sums is not None:
+        kept = ActivationRows(len(encoded), n_positions, n_neurons, in_memory=in_memory)
     place = {row.index: i for i, row in enumerate(encoded)}
-    gradient, on_device = (bool(getattr(accumulator, name, False)) for name in ("gradient", "on_device"))
-    batches, apart = _batches(lm, task, encoded, prompt, bucket, gradient)
     with recorder_for(lm, prompt, position, site, keep) as recorder:
         recorder.enabled = sums is not None
 
@@ -136,7 +142,7 @@ def measure(
             finally:
                 recorder.enabled = True
 
-        for rows in batches(encoded, fitting.limit):
+        for rows in planned:
             for part, (answered, activations) in fitting.run(rows, run):
                 where = [place[row.index] for row in part]
                 for i, row, output in zip(where, part, answered, strict=True):
@@ -156,6 +162,47 @@ def measure(
                 if progress:
                     progress(len(part))
     return Measured(encoded, [output for output in outputs if output is not None], values, sums, failures, kept)
+
+
+def batches_of(
+    lm: LanguageModel,
+    task: Task,
+    encoded: Sequence[EncodedExample],
+    prompt: SoftPrompt | None,
+    fitting: MicroBatches,
+    *,
+    gradient: bool = False,
+) -> Share:
+    """Return what ``measure`` runs at once, one after another, as long as batches neither grow nor run out of memory."""
+    batches, apart = _batches(lm, task, encoded, prompt, True, gradient)
+    return Share(_cut(batches(encoded, fitting.limit), fitting.size), apart)
+
+
+def batches_of_inputs(lm: LanguageModel, encoded: Sequence[EncodedExample], fitting: MicroBatches) -> Share:
+    """Return what ``mean_activations`` runs at once, one after another."""
+    return Share(_cut(equal_length_batches(encoded, fitting.limit, lm.tokens_at_once), fitting.size))
+
+
+def _planned(
+    lm: LanguageModel,
+    task: Task,
+    encoded: Sequence[EncodedExample],
+    prompt: SoftPrompt | None,
+    bucket: bool,
+    gradient: bool,
+    fitting: MicroBatches,
+    share: Share | None,
+) -> tuple[Sequence[EncodedExample], Iterable[Batch], bool, int]:
+    """Return the examples, their batches, whether lengths run apart in them, and how many bytes of rows stay in memory."""
+    if share is not None:
+        own = sorted((row for rows in share.batches for row in rows), key=lambda row: row.index)
+        return own, share.batches, share.apart, share.in_memory
+    batches, apart = _batches(lm, task, encoded, prompt, bucket, gradient)
+    return encoded, batches(encoded, fitting.limit), apart, IN_MEMORY
+
+
+def _cut(batches: Iterable[Batch], size: int) -> list[Batch]:
+    return [rows[start : start + size] for rows in batches for start in range(0, len(rows), size)]
 
 
 def _batches(
@@ -218,15 +265,31 @@ def mean_activations(
     progress: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return every neuron's mean activation over a split, shape (n_positions * n_neurons,); no answer is run."""
+    fitting = fitting or MicroBatches(batch_size)
+    batches = equal_length_batches(encoded, fitting.limit, lm.tokens_at_once)
+    reading = {"position": position, "site": site}
+    return activation_sums(lm, batches, prompt, fitting, **reading, progress=progress) / len(encoded)
+
+
+def activation_sums(
+    lm: LanguageModel,
+    batches: Iterable[Batch],
+    prompt: SoftPrompt | None,
+    fitting: MicroBatches,
+    *,
+    position: str = "last",
+    site: str = "product",
+    progress: Callable[[int], None] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Return the sum of every neuron's activations over batches, shape (n_positions * n_neurons,)."""
     total = np.zeros(positions_read(prompt, position) * lm.n_neurons)
     with recorder_for(lm, prompt, position, site) as recorder:
-        fitting = fitting or MicroBatches(batch_size)
-        for rows in equal_length_batches(encoded, fitting.limit, lm.tokens_at_once):
+        for rows in batches:
             for part, read in fitting.run(rows, lambda part: read_inputs(lm, part, prompt, recorder)):
                 total += read.cpu().numpy().sum(axis=0, dtype=np.float64)
                 if progress:
                     progress(len(part))
-    return total / len(encoded)
+    return total
 
 
 def _values(

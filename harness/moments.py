@@ -168,6 +168,23 @@ class RunningMoments:
             self._moments = merged(self._moments, batch_moments(a, v - about_v.nan_to_num()))
         return self._moments
 
+    def totals(self) -> Moments:
+        """Return the moments of all rows with their true means."""
+        m = self.all()
+        if self._shift is None:
+            return m
+        shift_a, shift_v = (one.nan_to_num() for one in self._shift)
+        return m.moved(shift_v[:, None], shift_a[None])
+
+    def to(self, device: Any) -> None:
+        """Move all sums to another device; no number changes."""
+        place = sums_device(device)
+        m = self.all()
+        self._moments = Moments(*(getattr(m, name).to(place) for name in m.__slots__))
+        if self._shift is not None:
+            self._shift = (self._shift[0].to(place), self._shift[1].to(place))
+        self.device = place
+
     def merge(self, other: RunningMoments) -> None:
         """Add the rows another one has seen; the order does not matter."""
         mine, theirs = self.all(), other.all()

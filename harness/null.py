@@ -11,28 +11,38 @@ largest |effect| of each permutation kept. With P[b, n] the effect of neuron n u
 
 Permuted columns are columns of one matrix product with the activations (``LinearForm``), in float32; the
 observed effect is one of them, so that both are rounded alike. With several read positions a neuron counts by
-its strongest one, in the null too. Source: Westfall & Young 1993; Phipson & Smyth 2010 for the added one.
+its strongest one, in the null too. Where the rows lie with the shards of a pass, ``null_sums`` may take the
+products from their sums. Source: Westfall & Young 1993; Phipson & Smyth 2010 for the added one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skillneurons.exchange import Exchange, exchange
+from skillneurons.exchange import exchange
+from skillneurons.null_sums import add_sums, takes_sums
+from skillneurons.null_tally import ALPHA, BINS, ROUNDING, Doubles, LinearForms, Tally, add, single, sizes
+from skillneurons.permutation_sums import Permutations
+from skillneurons.sharded_rows import ShardedRows
 from skillneurons.spool import ActivationRows
-from skillneurons.statistics import LinearForm, products
+from skillneurons.statistics import products
 
-ALPHA = 0.05
-ROUNDING = 2e-6  # two float32 products of one value may differ by this much; ties count against the neuron
-BINS = 1 << 14  # of the pooled null over |product| in [0, 1]
-
-Doubles = npt.NDArray[np.float64]
-LinearForms = Callable[..., LinearForm]
+__all__ = [
+    "ALPHA",
+    "ROUNDING",
+    "ColumnNull",
+    "Replication",
+    "benjamini_hochberg",
+    "permutation_null",
+    "replicated",
+    "smallest_useful",
+    "t_p_values",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,26 +68,13 @@ class ColumnNull:
         return 0 if self.largest is None else len(self.largest)
 
 
-@dataclass
-class _Tally:
-    """What is gathered of one column while blocks of neurons go by; products lie in [-1, 1]."""
-
-    exchange: Exchange
-    largest: Doubles
-    histogram: npt.NDArray[np.int64]
-    above: npt.NDArray[np.float64]
-    observed: list[Doubles] = field(default_factory=list)
-    link: Callable[[Any], Any] = lambda product: product
-    fired: list[Doubles] = field(default_factory=list)  # on how many rows each neuron (and position) fired
-
-
 def smallest_useful(alpha: float = ALPHA) -> int:
     """Return the fewest permutations with which a p-value of ``alpha`` can be reached."""
     return math.ceil(1 / alpha) - 1
 
 
 def permutation_null(
-    rows: ActivationRows,
+    rows: ActivationRows | ShardedRows,
     values: Doubles,
     groups: Sequence[str],
     linear_form: LinearForms,
@@ -94,7 +91,7 @@ def permutation_null(
     n_neurons,) goes to ``linear_form``. The same rows, groups and seed give the same orders for all columns.
     """
     found: list[ColumnNull | None] = [None] * values.shape[1]
-    tallies: dict[int, _Tally] = {}
+    tallies: dict[int, Tally] = {}
     shares: dict[bytes, list[int]] = {}  # columns scored on the same rows
     for column in range(values.shape[1]):
         scored = ~np.isnan(values[:, column])
@@ -106,14 +103,17 @@ def permutation_null(
         if reason:
             found[column] = ColumnNull(reason=reason)
             continue
-        tallies[column] = _Tally(
+        tallies[column] = Tally(
             drawn,
             np.zeros(n_permutations),
             np.zeros(BINS + 1, dtype=np.int64),
             np.zeros(len(thresholds)),
         )
         shares.setdefault(scored.tobytes(), []).append(column)
-    if tallies:
+    if tallies and isinstance(rows, ShardedRows) and takes_sums(rows, linear_form, n_permutations, len(tallies)):
+        permutations = Permutations(values[:, list(tallies)], groups, n_permutations, seed)
+        add_sums(rows, permutations, list(tallies.values()), thresholds)
+    elif tallies:
         for neurons, block in rows.blocks():
             part = None if baseline is None else baseline.reshape(rows.shape[1:])[:, neurons].ravel()
             for mask, columns in shares.items():
@@ -142,7 +142,7 @@ def _add_block(
     activations: npt.NDArray[np.float32],
     values: Doubles,
     columns: Sequence[int],
-    tallies: dict[int, _Tally],
+    tallies: dict[int, Tally],
     linear_form: LinearForms,
     baseline: Doubles | None,
     n_positions: int,
@@ -156,31 +156,16 @@ def _add_block(
         if x is None:
             form = linear_form(activations, values[:, column], baseline)
             x = form.x.astype(np.float32)
-            fired = None if form.fired is None else form.fired.astype(np.float32)
+            fired = single(form.fired)
         else:  # the activations' side is the same for all columns: a form of no neurons gives the values' side
             form = linear_form(activations[:, :0], values[:, column], None if baseline is None else baseline[:0])
         tally.link = form.link
-        permuted = np.concatenate([form.y[None], form.y[tally.exchange.orders]]).astype(np.float32)
-        size = np.abs(products(permuted, x, fired))  # (1 + B, n_positions * neurons)
+        size = sizes(form, tally, x, fired)
         tally.fired.append(np.full(size.shape[1], len(activations)) if fired is None else fired.sum(axis=0))
-        _add(tally, size.reshape(len(permuted), n_positions, -1), thresholds)
+        add(tally, size.reshape(len(size), n_positions, -1), thresholds)
 
 
-def _add(tally: _Tally, size: npt.NDArray[np.float32], thresholds: Sequence[float]) -> None:
-    """Add |products| of shape (1 + B, n_positions, neurons), the observed ones first."""
-    strongest = size[:, 0] if size.shape[1] == 1 else np.fmax.reduce(size, axis=1)
-    tally.observed.append(strongest[0].astype(np.float64))
-    null = strongest[1:][:, ~np.isnan(strongest[0])]
-    if null.shape[1] == 0:
-        return
-    np.maximum(tally.largest, null.max(axis=1), out=tally.largest)
-    levels = np.minimum((null * BINS).astype(np.int32), BINS)
-    tally.histogram += np.bincount(levels.ravel(), minlength=BINS + 1)
-    effects = tally.link(null) if thresholds else null
-    tally.above += [np.count_nonzero(effects >= level) / len(null) for level in thresholds]
-
-
-def _closed(tally: _Tally, t_distribution: bool) -> ColumnNull:
+def _closed(tally: Tally, t_distribution: bool) -> ColumnNull:
     observed = np.concatenate(tally.observed)
     defined = ~np.isnan(observed)
     if not defined.any():

@@ -118,6 +118,7 @@ def plan(
 
     ``finished`` are keys known to be so; the other cells are read.
     """
+    refuse_what_cannot_be_merged(config, registry)
     settings = settings_of(config)
     metrics = [registry.metric(name) for name in config.metrics]
     sources = {name: resolve_model(name, config.model.revision)[1] for name in config.models}
@@ -192,6 +193,20 @@ def unit_of(
         done = key in finished or is_finished(folder.read_cell(key))
         cells.append(PlannedCell(key, metric, columns, source_hash, done))
     return Unit(model, revision, data, seed, prompt_key, tuple(cells), support)
+
+
+def refuse_what_cannot_be_merged(config: Config, registry: Registry) -> None:
+    """Raise UserError where passes are split over shards and the statistic has nothing to merge their sums with."""
+    name = config.attribution.statistic
+    if config.executor.shards == 1:
+        return
+    factory = registry.attribution(name)
+    made = factory if isinstance(factory, type) else factory(1, 1)
+    if not callable(getattr(made, "merge", None)):
+        raise UserError(
+            f"executor.shards {config.executor.shards}: the sums of shards are merged, but the accumulator of statistic {name!r} "
+            "has no merge; give it merge(other), or set executor.shards to 1"
+        )
 
 
 def nuisances_of(config: Config, registry: Registry, task: Task) -> tuple[str, ...]:

@@ -47,6 +47,29 @@ class PluginCallError(PluginError, CellError):
         self.told = error_line(error)
 
 
+class ToldElsewhere(CellError):
+    """An error of another process, which stays there with its traceback: what ``kind`` it is, and how it was told there.
+
+    ``\0`` in the text stands where a cell may be named (``told``).
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind, self.text = kind, text
+
+    def told(self, about: str = "") -> str:
+        """Return the text; ``about`` is ``cell KEY`` or empty."""
+        return self.text.replace(" for \0", f" for {about}" if about else "")
+
+    def __str__(self) -> str:
+        return self.told()
+
+
+def kind_of(error: BaseException | None) -> str:
+    """Return the name of an error's type, of an error of another process the one that it has there."""
+    return error.kind if isinstance(error, ToldElsewhere) else type(error).__name__
+
+
 def call_plugin(call: PluginCall, function: Callable[..., Returned], *given: Any, **named: Any) -> Returned:
     """Call a registered function; an error that is not ours comes back as a PluginCallError."""
     try:

@@ -31,12 +31,14 @@ class Worker:
     number: int
     actor: Any
     show: Callable[[str, int, int], None]
-    state: Literal["starting", "preparing", "idle", "working"] = "starting"
+    hired: float
+    state: Literal["starting", "preparing", "idle", "working", "helping"] = "starting"
     ref: Any = None
     host: str = ""
     token: str = ""
     job: Job | None = None
     last: Job | None = None
+    leader: Worker | None = None  # whom it helps with shards
     stamps: Mapping[str, Any] = field(default_factory=dict)  # of the job's cells when it was given out
     watched: Any = None  # what its progress was asked with
     asked: float = 0.0
@@ -100,24 +102,33 @@ class Crew:
         """Ask for one worker more."""
         self._hired += 1
         actor = self._class.options(**self._options).remote()
-        worker = Worker(self._hired, actor, self._spare.pop() if self._spare else self._lane())
+        worker = Worker(self._hired, actor, self._spare.pop() if self._spare else self._lane(), time.monotonic())
         worker.ref = actor.installed.remote()
         self.workers.append(worker)
 
     def prepare(self, worker: Worker, request: Mapping[str, Any]) -> None:
         worker.state, worker.ref = "preparing", worker.actor.prepare.remote(json.dumps(request))
 
-    def hand(self, worker: Worker, job: Job, stamps: Mapping[str, Any]) -> None:
-        """Give a worker a job."""
-        told = {"units": list(job.units), "across": job.across, "last_try": job.last_try}
+    def hand(self, worker: Worker, job: Job, stamps: Mapping[str, Any], helpers: Sequence[Worker] = ()) -> None:
+        """Give a worker a job, and those who help with its shards."""
+        told: dict[str, Any] = {"units": list(job.units), "across": job.across, "last_try": job.last_try}
+        told["helpers"] = [helper.number for helper in helpers]
+        for helper in helpers:
+            helper.state, helper.leader, helper.last = "helping", worker, job
         worker.state, worker.job, worker.stamps = "working", job, stamps
-        worker.ref, worker.asked = worker.actor.run.remote(json.dumps(told)), time.monotonic()
+        worker.ref, worker.asked = (
+            worker.actor.run.remote(json.dumps(told), [one.actor for one in helpers]),
+            time.monotonic(),
+        )
 
     def rest(self, worker: Worker) -> None:
         """Note that a worker has nothing in hand."""
         worker.state, worker.ref, worker.watched = "idle", None, None
-        worker.job, worker.last = None, worker.job or worker.last
+        worker.job, worker.last, worker.leader = None, worker.job or worker.last, None
         worker.show("", 0, 1)
+        for helper in self.of("helping"):
+            if helper.leader is worker:
+                self.rest(helper)
 
     def wait(self, seconds: float) -> Event | None:
         """Return the next thing that workers tell; None where none does in time."""
@@ -141,7 +152,7 @@ class Crew:
 
     def _ask(self) -> None:
         now = time.monotonic()
-        for worker in self.of("working"):
+        for worker in [*self.of("working"), *self.of("helping")]:
             if worker.watched is None and now - worker.asked >= ASK_EVERY:
                 worker.watched, worker.asked = worker.watch("progress"), now
 
@@ -156,8 +167,8 @@ class Crew:
         """End a worker's process, if it is still there, and tell the others that what it had in hand is free."""
         import ray
 
+        self.rest(worker)
         self.workers.remove(worker)
-        worker.show("", 0, 1)
         self._spare.append(worker.show)
         ray.kill(worker.actor, no_restart=True)
         if worker.token:
@@ -167,7 +178,7 @@ class Crew:
 
     def stop(self, seconds: float) -> Iterator[Event]:
         """Ask those who work to stop; yield what they tell within some seconds."""
-        for worker in self.of("working"):
+        for worker in [*self.of("working"), *self.of("helping")]:
             worker.watch("stop")
         until = time.monotonic() + seconds
         while self.of("working") and time.monotonic() < until:

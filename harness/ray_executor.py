@@ -27,6 +27,7 @@ from skillneurons.worker_display import WorkerDisplay
 
 TICK = 0.2  # seconds between two looks at whether the run is to stop
 PLACED_WITHIN = 60.0  # seconds without a single worker, until the run gives up
+GROUP_WITHIN = 30.0  # seconds that a job in shards waits for workers who are on their way
 STOP_WITHIN = 8.0  # seconds that workers have to stop where nothing is half done
 
 
@@ -50,6 +51,7 @@ class _RayRun:
         self.schedule = Schedule([])
         self.unsettled = set(self.jobs)
         self.together = [[numbers[id(unit)] for unit in own] for own in units_together(context, units)]
+        self.offered: set[tuple[int, ...]] = set()  # units whose tasks were looked at together
         self.hopeless: set[str] = set()  # models that cannot be loaded
         self.told: set[str] = set()  # cells of which observers know
         self.shown: dict[Job, int] = {}  # how many cells of a job the screen has counted
@@ -81,7 +83,9 @@ class _RayRun:
     def _work(self, cluster: RayCluster) -> None:
         """Give out jobs until none is left or the run is to stop."""
         context, schedule = self.context, self.schedule
-        most = n_workers(self.settings, cluster.nodes(), cluster.free(), len(schedule.open))
+        shards = self.settings.shards
+        most = n_workers(self.settings, cluster.nodes(), cluster.free(), shards * len(schedule.open))
+        most -= most % shards if most > shards else 0  # whole groups
         crew = Crew(self.settings, context.display.lane)
         alone_since = time.monotonic()
         try:
@@ -89,7 +93,7 @@ class _RayRun:
                 if context.interruption.pending:
                     self._stop(crew)
                     return
-                while len(crew.workers) < min(most, len(schedule.open) + len(crew.of("working"))):
+                while len(crew.workers) < min(most, shards * (len(schedule.open) + len(crew.of("working")))):
                     crew.hire()
                 self._give_out(crew)
                 event = crew.wait(TICK)
@@ -108,13 +112,23 @@ class _RayRun:
         return f"no worker could be placed for {PLACED_WITHIN:.0f} seconds{lost}; the cluster has {nodes}, or others use it"
 
     def _give_out(self, crew: Crew) -> None:
-        for worker in crew.of("idle"):
+        size = self._group(crew)
+        while len(crew.of("idle")) >= size:
+            worker = crew.of("idle")[0]
             others = {(one.job.model, one.job.task) for one in crew.of("working") if one.job is not None}
             job = self.schedule.take(worker.last, others)
             if job is None:
                 return
             keys = [cell.key for number in job.units for cell in self.units[number].pending]
-            crew.hand(worker, job, {key: self.context.folder.stamp(key) for key in keys})
+            helpers = [] if job.across else crew.of("idle")[1:size]
+            crew.hand(worker, job, {key: self.context.folder.stamp(key) for key in keys}, helpers)
+
+    def _group(self, crew: Crew) -> int:
+        """Return how many workers do a job together: one for each shard, fewer where there are no more to be had."""
+        starting = crew.of("starting")
+        placed = len(crew.workers) - len(starting)
+        to_come = any(time.monotonic() - worker.hired < GROUP_WITHIN for worker in starting)
+        return self.settings.shards if placed >= self.settings.shards or to_come else max(1, placed)
 
     def _heard(self, crew: Crew, event: Event) -> None:
         worker, answer = event.worker, event.answer
@@ -171,10 +185,12 @@ class _RayRun:
 
     def _show(self, worker: Worker, answer: Mapping[str, Any]) -> None:
         """Show on the screen what a worker tells of its job, and tell observers of its cells."""
-        job = worker.job
+        who, job = f"{worker.number} {worker.host}", worker.job
         if job is None:
+            if worker.leader is not None and worker.leader.job is not None:
+                label, done, total = answer.get("work") or (f"{worker.leader.job.label}: shards", 0, 1)
+                worker.show(f"{who}: {label}", done, total)
             return
-        who = f"{worker.number} {worker.host}"
         for line in answer.get("lines", ()):
             self.context.display.say(f"{who}: {line}")
         label, done, total = answer.get("work") or (job.label, 0, 1)
@@ -219,7 +235,7 @@ class _RayRun:
             self._settle(job)
 
     def _died(self, crew: Crew, worker: Worker, error: BaseException | None) -> None:
-        job, cause = worker.job, cause_of(error)
+        job, cause, leader = worker.job, cause_of(error), worker.leader
         where = f"worker on {worker.host}" if worker.host else "a worker"
         self._gone(crew, worker)
         missing = "" if worker.host else cannot_import(error)
@@ -230,6 +246,10 @@ class _RayRun:
                 f"pip install 'skillneurons[ray]=={here}'"
             )
         self.lost.append(f"{where} {cause}")
+        if leader is not None and leader.job is not None:
+            leader.job.notes.append(f"{leader.job.label}: {where} {cause}; the shards that it ran are run again")
+        if job is None and worker.token:
+            return
         if job is None:
             self.stillborn += 1
             if self.stillborn >= TRIES:
@@ -281,8 +301,9 @@ class _RayRun:
 
     def _offer_across(self, own: Sequence[int]) -> None:
         """Give out what concerns several tasks of a model and seed, once their units are done."""
-        if any(number in job.units for job in self.unsettled for number in own):
+        if tuple(own) in self.offered or any(number in job.units for job in self.unsettled for number in own):
             return
+        self.offered.add(tuple(own))
         units = [self.units[number] for number in own]
         if units[0].model in self.hopeless:
             return

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from skillneurons.errors import ModelError, SkillNeuronsError, StorageError
+from skillneurons.errors import ModelError, ShardLost, SkillNeuronsError, StorageError
 from skillneurons.fingerprint import brought, installed
 from skillneurons.plugin_calls import error_line
+from skillneurons.ray_shards import ShardsForOthers, runners_with
 
 if TYPE_CHECKING:
     from skillneurons.plan import Unit
@@ -32,6 +33,8 @@ class RayWorker:
     def __init__(self) -> None:
         self._context: RunContext | None = None
         self._units: Sequence[Unit] = ()
+        self._helped_by: list[int] = []
+        self._for_others = ShardsForOthers()
         self._finished: list[str] = []  # keys of the job in hand, of which observers are to be told
         self._end = contextlib.ExitStack()
 
@@ -99,8 +102,8 @@ class RayWorker:
     def _observed(self, result: Result) -> None:
         self._finished.append(result.key)
 
-    def run(self, job: str) -> str:
-        """Do a job; return its remarks, the cells of which observers are to be told, and how it ended.
+    def run(self, job: str, helpers: Sequence[Any] = ()) -> str:
+        """Do a job, its shards together with ``helpers`` (other workers); return its remarks, the cells of which observers are to be told, and how it ended.
 
         ``ended``: done, stopped, storage (nothing can be written: the run ends), model (its only model cannot be loaded), or failed
         by no rule of ours: this worker is not to be used again.
@@ -109,6 +112,12 @@ class RayWorker:
         if self._context is None:
             raise RuntimeError("a worker is asked to work before it is prepared")
         context = replace(self._context, notes=[], unfinished=[], tried_again=not asked["last_try"])
+        if asked["helpers"] != self._helped_by:  # who runs shards is kept for the seeds of a task
+            context.kept.pop("shards", None)
+            self._helped_by = asked["helpers"]
+        self._for_others = ShardsForOthers()
+        if helpers:
+            context = replace(context, runners=runners_with(context, self._units, helpers))
         self._finished = []
         self._display.begin()
         ended, message = "done", ""
@@ -153,6 +162,14 @@ class RayWorker:
         own = [self._units[number] for number in numbers]
         context.kept.clear()  # room for what several tasks need
         run_across(context, own, lambda: self._model.of(context, own[0].model))
+
+    def shard(self, unit: int, method: str, *given: Any) -> Any:
+        """Help another worker: answer what it asks about shards of a unit's passes."""
+        context = self._context
+        if context is None:
+            raise ShardLost("a worker is asked for shards before it is prepared")
+        mine = self._units[unit]
+        return self._for_others.answer(context, mine, lambda: self._model.of(context, mine.model), method, given)
 
     def progress(self) -> str:
         """Return what the display would show, and the cells of the job that are finished so far."""

@@ -16,7 +16,7 @@ from typing import Any
 import pluggy
 from skillneurons import hookspecs
 from skillneurons.errors import PluginError, SkillNeuronsError, UnknownNameError, unknown_name
-from skillneurons.plugin_calls import PluginCallError, error_line
+from skillneurons.plugin_calls import PluginCallError, ToldElsewhere, error_line
 from skillneurons.plugin_checks import checked_attribution, checked_grader, checked_hook, checked_metric, checked_task
 from skillneurons.plugin_failures import call_failure, failure_line, raw_failure
 from skillneurons.plugin_loading import aside, import_source, located, sources
@@ -138,6 +138,8 @@ class Registry:
 
     def told(self, error: BaseException, about: str = "") -> str:
         """Return an error in one line, with the plugin that raised it where one did; ``about`` is ``cell KEY`` or empty."""
+        if isinstance(error, ToldElsewhere):
+            return error.told(about)
         if isinstance(error, PluginCallError):
             known = getattr(self, f"{error.call.kind}s")
             found = known.get(error.call.name) or known.get(error.call.name.partition("/")[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,10 @@ from skillneurons.registry import Registry
 from skillneurons.results import Result, ResultsFolder
 
 if TYPE_CHECKING:
+    from skillneurons.model import LanguageModel
+    from skillneurons.plan import Unit
     from skillneurons.planting import Plant
+    from skillneurons.shards import ShardRunner
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class RunContext:
     kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     observed: Callable[[Result], None] | None = None  # who tells the observers of a finished cell; none: this run does
     tried_again: bool = False  # whether a unit that fails by no rule of ours is raised, to be tried again, not saved
+    runners: Callable[[Unit, LanguageModel], Sequence[ShardRunner]] | None = None  # who runs shards; none: this process
 
     def say_waiting(self, what: str, who: str) -> None:
         """Tell that something is in the hands of another runner, on the screen and at the end."""

@@ -216,7 +216,10 @@ class ExecutorSettings(Section):
     memory_gb: Annotated[
         Number | None, about("Gigabytes of memory that a worker is given; none: not counted.", gt=0)
     ] = None
-    shards: Annotated[Positive, about("How many workers share the passes of one model, task and seed.")] = 1
+    shards: Annotated[
+        Positive,
+        about("In how many shards each pass is run, with ray by so many workers; their sums are merged to one pass's."),
+    ] = 1
 
 
 class Config(Section):

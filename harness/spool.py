@@ -50,7 +50,11 @@ class ActivationRows:
         """Yield (neurons, activations (n_rows, n_positions, neurons of the block)) over all neurons."""
         for start in range(0, self.shape[2], size):
             where = slice(start, min(start + size, self.shape[2]))
-            yield where, np.ascontiguousarray(self._rows[:, :, where])
+            yield where, self.block(where)
+
+    def block(self, neurons: slice) -> Floats:
+        """Return (n_rows, n_positions, neurons) of some neurons that stand beside each other."""
+        return np.ascontiguousarray(self._rows[:, :, neurons])
 
     def of(self, neurons: npt.NDArray[np.int64], positions: npt.NDArray[np.int64] | None = None) -> Floats:
         """Return (n_rows, len(neurons)): each neuron at its position (the first one where none is given)."""

@@ -221,6 +221,11 @@ class PearsonAccumulator(Accumulator):
         self._sums.merge(other._sums)
         return self
 
+    def to(self, device: Any) -> PearsonAccumulator:
+        """Move the sums to another device; no number changes."""
+        self._sums.to(device)
+        return self
+
     def mean_and_sd(self) -> tuple[Array, Array]:
         """Return mean and population sd of each column's values, shapes (columns,)."""
         found: tuple[Array, Array] = self._sums.mean_and_sd()

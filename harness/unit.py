@@ -28,6 +28,7 @@ from skillneurons.plan import Unit, nuisances_of, rivals_of
 from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.prompt import SoftPrompt
 from skillneurons.run_context import RunContext
+from skillneurons.shard_runner import ShardedPasses, UnitShardRunner, sharded_passes
 from skillneurons.shortcuts import shortcut_report
 from skillneurons.testbed import Testbed, testbed
 from skillneurons.types import Score, Split, Task
@@ -71,6 +72,7 @@ class _Work:
     factory: Callable[..., Any]
     label: str
     fitting: MicroBatches
+    shards: ShardedPasses | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -89,7 +91,8 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     for metric in unit.support:
         applied.setdefault(metric.name, (metric, metric.columns_for(unit.data.task)))
     factory = context.registry.attribution(settings.statistic)
-    work = _Work(context, unit, lm, applied, factory, label, MicroBatches(settings.at_once, settings.at_most))
+    fitting = MicroBatches(settings.at_once, settings.at_most)
+    work = _Work(context, unit, lm, applied, factory, label, fitting, _shards(context, unit, lm))
     tuning = MicroBatches(context.config.prompt.batch_size)
     prompt, tuned_in = prompt_of_unit(context, unit, lm, label, tuning) if unit.prompt_key else (None, {})
     began = time.perf_counter()
@@ -141,6 +144,21 @@ def measure_unit(context: RunContext, unit: Unit, lm: LanguageModel) -> UnitResu
     )
 
 
+def _shards(context: RunContext, unit: Unit, lm: LanguageModel) -> ShardedPasses | None:
+    """Return who runs the unit's passes in shards, the same for every seed; None where a pass is run whole."""
+
+    def make() -> ShardedPasses | None:
+        runners = context.runners(unit, lm) if context.runners is not None else None
+        return sharded_passes(
+            context.config.executor.shards,
+            lambda: UnitShardRunner(context.config, context.registry, unit, lm, context.plant),
+            runners,
+        )
+
+    made: ShardedPasses | None = context.shared("shards", (unit.model, unit.data.task.name, unit.data.hash), make)
+    return made
+
+
 @dataclass(frozen=True)
 class _Bare:
     """The pass without a prompt, and the inputs that it has run: the same for every seed of a task."""
@@ -158,6 +176,8 @@ def _bare(work: _Work) -> _Bare:
         inputs: dict[Split, InputCache] = {}
         left = half_budget(context)
         measured: dict[Split, Measured] = {}
+        if work.shards is not None:  # whoever runs a shard keeps its inputs
+            return _Bare(_pass(work, None, f"{work.label}: no-prompt baseline", inputs={}), {})
         for split in MEASURED:
             encoded = _encoded(context, unit, work.lm, split, None)
             answers = max(len(one) for row in encoded for one in (row.target, *(row.choices or ())))
@@ -216,9 +236,9 @@ def _tuned_pass(
     means = None
     needs = getattr(work.factory, "baseline_split", None)
     if needs is not None:
-        encoded = _encoded(work.context, work.unit, lm, needs, prompt)
-        with work.context.display.work(f"{work.label}: mean activations on {needs}", len(encoded)) as step:
-            means = mean_activations(lm, encoded, prompt, **_reading(work, prompt), progress=step)
+        n = len(work.unit.data.splits[needs])
+        with work.context.display.work(f"{work.label}: mean activations on {needs}", n) as step:
+            means = _means(work, needs, prompt, step)
     controls = _controls(work)
     partial = None
     if any(controls) and not _why_no_partial(work, {}):
@@ -309,9 +329,22 @@ def _scored(number: float | None) -> float | None:
 
 
 def _reading(work: _Work, prompt: SoftPrompt | None) -> dict[str, Any]:
-    settings = work.context.config.attribution
-    position = settings.position if prompt else "input_last"
-    return {"position": position, "site": settings.site, "fitting": work.fitting}
+    return {"position": _position(work, prompt), "site": work.context.config.attribution.site, "fitting": work.fitting}
+
+
+def _position(work: _Work, prompt: SoftPrompt | None) -> str:
+    return work.context.config.attribution.position if prompt else "input_last"
+
+
+def _means(
+    work: _Work, split: Split, prompt: SoftPrompt | None, progress: Callable[[int], None] | None = None
+) -> npt.NDArray[np.float64]:
+    """Return every neuron's mean activation over a split."""
+    if work.shards is not None:
+        position = _position(work, prompt)
+        return work.shards.mean_activations(split, prompt, work.fitting, position=position, progress=progress)
+    encoded = _encoded(work.context, work.unit, work.lm, split, prompt)
+    return mean_activations(work.lm, encoded, prompt, **_reading(work, prompt), progress=progress)
 
 
 def _pass(
@@ -333,10 +366,23 @@ def _pass(
     unit = work.unit
     factory = work.factory
     if getattr(factory, "baseline_split", None) and means is None:
-        encoded = _encoded(work.context, unit, work.lm, factory.baseline_split, prompt)  # type: ignore[attr-defined]
-        means = mean_activations(work.lm, encoded, prompt, **_reading(work, prompt))
+        means = _means(work, factory.baseline_split, prompt)  # type: ignore[attr-defined]
     with work.context.display.work(label, sum(len(unit.data.splits[split]) for split in splits)) as step:
         for split in splits:
+            if work.shards is not None:
+                measured[split] = work.shards.measure(
+                    split,
+                    work.applied,
+                    prompt,
+                    work.fitting,
+                    position=_position(work, prompt),
+                    means=means,
+                    keep_rows=keep_rows,
+                    partial=partial if split == "heldout" else None,
+                    with_inputs=inputs is not None,
+                    progress=step,
+                )
+                continue
             measured[split] = measure(
                 work.lm,
                 unit.data.task,

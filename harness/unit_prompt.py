@@ -7,6 +7,7 @@ from pathlib import Path
 
 from skillneurons.atomic import whole_folder
 from skillneurons.checkpoint import TuningCheckpoint
+from skillneurons.config import Config
 from skillneurons.errors import CellError, ResultsError
 from skillneurons.input_cache import CacheBudget
 from skillneurons.inputs import encode_examples
@@ -103,8 +104,12 @@ def _tuned(
 
 def half_budget(context: RunContext) -> CacheBudget:
     """Return half of the budget: tuning and measuring have one each, so that neither depends on the other."""
-    settings = context.config.cache
-    return CacheBudget.of_gigabytes(settings.device_gb / 2, settings.host_gb / 2)
+    return budget_of(context.config)
+
+
+def budget_of(config: Config) -> CacheBudget:
+    """Return the half of a config's budget that tuning has, and measuring."""
+    return CacheBudget.of_gigabytes(config.cache.device_gb / 2, config.cache.host_gb / 2)
 
 
 def _tuning_inputs(

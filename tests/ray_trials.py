@@ -25,6 +25,7 @@ import skillneurons as sn
 
 SPLITS = ("train", "validation", "discovery", "heldout")
 HERE = Path(__file__).parent
+SEEN = set()
 
 def example(task, split, i):
     a, b = divmod(SPLITS.index(split) * 1000 + i, 10)
@@ -48,6 +49,10 @@ def mine(pattern):
 
 def digits(example, output):
     task = example.id.split()[0]
+    if os.getpid() not in SEEN:
+        SEEN.add(os.getpid())
+        with (HERE / "measured").open("a") as file:
+            file.write(f"{os.getpid()}\\n")
     for order in HERE.glob("wait-*"):
         import ray
         (HERE / f"inside-{os.getpid()}").write_text(ray.get_runtime_context().get_node_id())

@@ -306,7 +306,8 @@ def prepare(place: Path, locks: Locks, **changed: Any) -> tuple[RayWorker, dict[
 
 
 def do(worker: RayWorker, *units: int, across: bool = False, last_try: bool = False) -> dict[str, Any]:
-    return dict(json.loads(worker.run(json.dumps({"units": units, "across": across, "last_try": last_try}))))
+    job = {"units": units, "across": across, "last_try": last_try, "helpers": []}
+    return dict(json.loads(worker.run(json.dumps(job))))
 
 
 def test_a_worker_is_a_runner_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,3 +354,31 @@ def test_a_worker_says_what_forbids_it_to_work(tmp_path: Path) -> None:
         assert broken["problem"] == (
             f"plugin {str(tmp_path / 'gone.py')!r}: no such file; give a file, a folder or an importable module"
         )
+
+
+def test_a_worker_answers_for_shards_and_says_what_is_lost(tmp_path: Path) -> None:
+    from skillneurons.errors import ShardLost
+    from skillneurons.shards import ShardRequest
+
+    with pytest.raises(ShardLost, match="before it is prepared"):
+        RayWorker().shard(0, "of")
+    place = prepared(tmp_path)
+    with Locks(place / "runs" / "locks") as locks:
+        locks.take(["runner-0"])
+        worker, _ = prepare(place, locks)
+        with pytest.raises(ShardLost, match="the rows of that shard are kept no more; run it again"):
+            worker.shard(0, "of", 1)
+        with pytest.raises(ShardLost, match="nobody can be asked for '_kept' of a shard"):
+            worker.shard(0, "_kept")
+        columns = {"digits": ("digits",)}
+        request = ShardRequest("heldout", 0, 2, None, "append", "input_last", 8, 8, columns=columns, keep_rows=True)
+        first = worker.shard(0, "run", request)
+        assert 0 < len(first.outputs) == len(first.where) < 20 and first.accumulator is not None
+        assert worker.shard(0, "block", first.ticket, 0, 3).shape == (len(first.where), 1, 3)
+        worker.shard(0, "release", first.ticket)
+        with pytest.raises(ShardLost, match=f"nobody keeps rows under ticket {first.ticket} here"):
+            worker.shard(0, "block", first.ticket, 0, 3)
+        worker.stop()
+        with pytest.raises(ShardLost, match="the worker that ran a shard is to stop"):
+            worker.shard(0, "run", request)
+        worker.close()

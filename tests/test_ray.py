@@ -50,6 +50,14 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "runs"
 
 
+def of_seed_0(folder: Path) -> dict[str, str]:
+    """Return the hashes of all files but the table's, of one seed."""
+    found = {name: content for name, content in contents(folder).items() if "-s0-" in name}
+    assert {name.partition("/")[0] for name in found} == {"cells", "prompts", "passes", "cards", "across"}
+    assert not {name for name in contents(folder) if name.startswith(("locks", "checkpoints"))}
+    return found
+
+
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -85,8 +93,8 @@ def test_a_worker_that_dies_or_breaks_is_replaced_and_nothing_is_lost(
     place = prepared(tmp_path)
     (place / "kill-one-1").touch()
     (place / "break-two-1").touch()
-    outcome = run(place, cluster.address, SEEDS)
-    assert outcome.failed == 0 and contents(place / "runs") == contents(local)
+    outcome = run(place, cluster.address)
+    assert outcome.failed == 0 and of_seed_0(place / "runs") == of_seed_0(local)
     told = "\n".join(outcome.notes)
     assert (
         f"its worker on {os.uname().nodename} ended unexpectedly (killed, or out of memory); it is done again" in told
@@ -111,12 +119,12 @@ def test_a_node_that_is_lost_takes_nothing_with_it(cluster: Any, local: Path, tm
     loser = threading.Thread(target=lose_it)
     loser.start()
     try:
-        outcome = run(place, cluster.address, SEEDS)
+        outcome = run(place, cluster.address)
     finally:
         (place / "wait-1").unlink(missing_ok=True)
         loser.join()
         cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
-    assert outcome.failed == 0 and contents(place / "runs") == contents(local)
+    assert outcome.failed == 0 and of_seed_0(place / "runs") == of_seed_0(local)
     assert sum("it is done again" in note for note in outcome.notes) == 1
 
 
@@ -196,7 +204,7 @@ def test_what_no_node_has_is_refused_before_anything_starts(cluster: Any, tmp_pa
     node = f"{os.uname().nodename} 1 CPUs, 0 GPUs, "
     assert told.startswith(f"ClusterError: no node of the cluster can hold a worker (1 CPUs, 1 GPUs): {node}")
     assert "; lower executor.cpus, executor.gpus or executor.memory_gb; 0 of 4 cells are finished and saved" in told
-    assert told.count(node) == 2 and not worker_processes()
+    assert told.count(node) == 2
 
 
 def test_a_cluster_without_room_is_given_up(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +222,18 @@ def test_a_cluster_without_room_is_given_up(cluster: Any, tmp_path: Path, monkey
     assert told.endswith(", or others use it; 0 of 4 cells are finished and saved, the same command goes on from there")
 
 
+def test_the_shards_of_a_pass_run_on_workers_together(cluster: Any, tmp_path: Path) -> None:
+    places = [prepared(tmp_path / name) for name in ("here", "there")]
+    (places[1] / "kill-one-1").touch()  # leader or helper, whoever comes first
+    shards = ["executor.shards=2", "attribution.batch_size=8", "causal.enabled=false"]
+    for place, address in zip(places, (None, cluster.address), strict=True):
+        assert run(place, address, more=shards).failed == 0
+    here, there = (contents(place / "runs") for place in places)
+    assert here == there and any(name.startswith("cells/") for name in here)
+    assert not list(places[1].glob("kill-*"))
+    assert len((places[1] / "measured").read_text().split()) >= 3  # processes: the killed one, and two together
+
+
 LONG = ("prompt.steps=600", "prompt.eval_every=100000", "causal.enabled=false")
 
 
@@ -221,19 +241,11 @@ def start(place: Path, kept: str) -> subprocess.Popen[str]:
     """Start a run in a process and a cluster of its own, whose files are kept in a folder with a short name."""
     settings = [part for one in (*SETTINGS, *LONG, "executor.workers=1") for part in ("--set", one)]
     asked = ["run", str(place / "config.yaml"), "-m", "pocket-small", "-p", str(place / "orders.py"), *settings]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell may have it ignored
+    main = f"{heard}import sys; from skillneurons.cli import main; sys.exit(main())"
+    asked += ["-o", str(place / "runs"), "--device", "cpu", "--executor", "ray"]
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "skillneurons",
-            *asked,
-            "-o",
-            str(place / "runs"),
-            "--device",
-            "cpu",
-            "--executor",
-            "ray",
-        ],
+        [sys.executable, "-c", main, *asked],
         env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": kept},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -262,7 +274,8 @@ def test_a_run_that_is_stopped_or_killed_leaves_no_cluster_and_goes_on(tmp_path:
     assert first.startswith("skillneurons: interrupted; 0 of 4 cells are finished and saved; the tuning of one-")
     assert first.endswith(" goes on from its checkpoint")
     assert second.startswith("skillneurons: continue with: skillneurons run")
-    assert not worker_processes() and not (place / "runs" / "locks").exists()
+    until(lambda: not worker_processes())
+    assert not (place / "runs" / "locks").exists()
     assert list(Path(kept).glob("skill-*")) == []  # nothing of the cluster
     assert len(list(place.glob("runs/checkpoints/*.safetensors"))) == 1
 
