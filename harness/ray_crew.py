@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from skillneurons.ray_request import threads_of
 from skillneurons.ray_worker import RayWorker
 from skillneurons.schedule import Job
 from skillneurons.settings import ExecutorSettings
@@ -56,11 +57,6 @@ class Event:
     what: What
     answer: Mapping[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
-
-
-def threads_of(settings: ExecutorSettings) -> int:
-    """Return how many threads a worker computes with."""
-    return max(1, int(settings.cpus))
 
 
 class Crew:

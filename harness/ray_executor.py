@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from skillneurons.across_turn import open_across, units_together
 from skillneurons.errors import CellError, ClusterError, ModelError, SkillNeuronsError, StorageError
-from skillneurons.fingerprint import brought, installed, other_installation, other_plugins
+from skillneurons.fingerprint import installed, other_installation
 from skillneurons.plan import Unit
 from skillneurons.ray_cluster import RayCluster, n_workers
-from skillneurons.ray_crew import Crew, Event, Worker, cannot_import, cause_of, threads_of
+from skillneurons.ray_crew import Crew, Event, Worker, cannot_import, cause_of
+from skillneurons.ray_request import check_prepared, request_of
 from skillneurons.run_context import RunContext
 from skillneurons.schedule import TRIES, Job, Schedule, across_job, job_of
 from skillneurons.turns import run_in_turns
@@ -139,49 +139,16 @@ class _RayRun:
             told = other_installation(installed(), answer["installed"])
             if told:
                 raise ClusterError(f"worker on {worker.host} {told}")
-            crew.prepare(worker, self._request())
+            crew.prepare(worker, request_of(self.context, self.units, self.dead))
         elif event.what == "prepared":
-            self._check_prepared(worker, answer)
+            check_prepared(self.context, self.units, worker.host, answer)
+            worker.token = str(answer["token"])
             self.stillborn = 0
             crew.rest(worker)
         elif event.what == "progress":
             self._show(worker, answer)
         else:
             self._done(crew, worker, answer)
-
-    def _request(self) -> dict[str, Any]:
-        """Return what a worker must know to plan as this process did: plain types, and no path but the folder's."""
-        context = self.context
-        finished = [cell.key for unit in self.units for cell in unit.cells if cell.done]
-        return {
-            "cwd": str(Path.cwd()),
-            "folder": _place(context),
-            "driver": context.locks.me.token,
-            "config": context.config.model_dump(mode="json"),
-            "plugins": list(context.config.plugins),
-            "blocked": [record.name for record in context.registry.records if record.status == "blocked"],
-            "brought": brought(context.config, context.registry),
-            "finished": finished,
-            "planned": dict(context.planned),
-            "dead": list(self.dead),
-            "threads": threads_of(self.settings),
-        }
-
-    def _check_prepared(self, worker: Worker, answer: Mapping[str, Any]) -> None:
-        """Raise ClusterError where a worker does not do the same work as this process would."""
-        told = other_plugins(brought(self.context.config, self.context.registry), answer["plugins"])
-        if answer["plugins"] and told:
-            raise ClusterError(f"worker on {worker.host} {told}")
-        if answer["problem"]:
-            raise ClusterError(f"worker on {worker.host} {answer['problem']}")
-        for unit, there in zip(self.units, answer["units"], strict=True):
-            here = [cell.key for cell in unit.cells]
-            if here != there:
-                raise ClusterError(
-                    f"worker on {worker.host} has other data of task {unit.data.task.name!r}, or another model {unit.model!r} "
-                    f"(cells {', '.join(there)}, here {', '.join(here)}); give every node the same files"
-                )
-        worker.token = str(answer["token"])
 
     def _show(self, worker: Worker, answer: Mapping[str, Any]) -> None:
         """Show on the screen what a worker tells of its job, and tell observers of its cells."""
@@ -321,9 +288,3 @@ class _RayRun:
                 crew.rest(event.worker)
             elif event.what == "died":
                 self._gone(crew, event.worker)
-
-
-def _place(context: RunContext) -> str:
-    """Return how a worker finds the run folder: its absolute path, or its URL as it was given."""
-    folder = context.folder
-    return str(folder.root.absolute()) if folder.mirror is None else context.config.output

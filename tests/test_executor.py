@@ -21,6 +21,7 @@ from skillneurons.locks import Locks
 from skillneurons.ray_address import cluster_address
 from skillneurons.ray_cluster import Node, n_workers
 from skillneurons.ray_crew import cannot_import, cause_of
+from skillneurons.ray_request import check_prepared
 from skillneurons.ray_worker import RayWorker
 from skillneurons.registry import load_registry
 from skillneurons.schedule import Job, Schedule, cost_of
@@ -382,3 +383,21 @@ def test_a_worker_answers_for_shards_and_says_what_is_lost(tmp_path: Path) -> No
         with pytest.raises(ShardLost, match="the worker that ran a shard is to stop"):
             worker.shard(0, "run", request)
         worker.close()
+
+
+def test_a_worker_with_other_data_is_named(tmp_path: Path) -> None:
+    place = prepared(tmp_path)
+    with Locks(place / "runs" / "locks") as locks:
+        locks.take(["runner-0"])
+        worker, found = prepare(place, locks)
+        worker.close()
+        config = load_config(**arguments(place, more=["causal.enabled=false"]))
+        context: Any = SimpleNamespace(config=config, registry=load_registry(config.plugins))
+        check_prepared(context, worker._units, "far", found)
+        one, two = found["units"]
+        with pytest.raises(ClusterError) as refused:
+            check_prepared(context, worker._units, "far", {**found, "units": [["one-a", "one-b"], two]})
+    assert str(refused.value) == (
+        "worker on far has other data of task 'one', or another model 'pocket-small' (cells one-a, one-b, here "
+        f"{', '.join(one)}); give every node the same files"
+    )

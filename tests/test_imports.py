@@ -82,7 +82,7 @@ RANKS = (
     {"turns", "unit_cells"},
     {"model_in_hand", "across_turn"},
     {"fingerprint", "worker_display", "schedule", "ray_address"},
-    {"local_executor", "ray_cluster", "ray_shards"},
+    {"local_executor", "ray_cluster", "ray_shards", "ray_request"},
     {"ray_worker"},
     {"ray_crew"},
     {"ray_executor"},

@@ -164,8 +164,8 @@ def test_workers_that_are_not_like_this_process_are_refused(
                 f"node; {standing}"
             )
         with monkeypatch.context() as patch:
-            asked = ray_executor._RayRun._request
-            patch.setattr(ray_executor._RayRun, "_request", lambda run: {**asked(run), "driver": "of another folder"})
+            asked = ray_executor.request_of
+            patch.setattr(ray_executor, "request_of", lambda *given: {**asked(*given), "driver": "of another folder"})
             assert refusal(place, cluster.address) == (
                 f"ClusterError: worker on {host} does not see {place / 'runs'}; give a folder that all nodes share, or an "
                 f"object store (-o s3://...); {standing}"
