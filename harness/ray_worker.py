@@ -191,8 +191,6 @@ class RayWorker:
 
 def _sees(folder: ResultsFolder, driver: str) -> bool:
     """Return whether the lock of the driver is there, which says that it is at work in the folder."""
-    from skillneurons.locks import RUNNER
     from skillneurons.store_locks import shelf_of
 
-    found = shelf_of(folder).find(f"{RUNNER}{driver[:8]}")
-    return any(lock.owner is not None and lock.owner.token == driver for lock in found)
+    return any(lock.owner is not None and lock.owner.token == driver for lock in shelf_of(folder).find())
