@@ -39,7 +39,7 @@ def found(
     place = tmp_path_factory.mktemp("trials")
     model = str(model_folder("qwen2"))
     command = [sys.executable, str(SCRIPT), str(place), model, "0", "3", "1"]
-    environment = {**os.environ, **server.environment}
+    environment = {**os.environ, **server.environment, "TMPDIR": str(place)}  # where killed runs leave their copies
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout), "place": place, "model": model}
