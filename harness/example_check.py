@@ -34,7 +34,10 @@ def check_examples(kept: KeptPass, unit: Unit, ledger: Ledger) -> None:
         found = list(_unlike(kept, unit))
         for what in found:
             _say(kept, ledger, what, "the examples are not those of the task")
-        if not found:
+        grader = unit.data.grader or {}
+        if grader and not grader.get("synthetic"):
+            ledger.cannot(kept.place, f"its answers are not graded again: {told(grader.get('name'))} costs time or money")
+        elif not found:
             pairs = _pairs(kept, unit)
             for what in [*_answers(kept, unit, pairs), *_values(kept, unit, pairs)]:
                 _say(kept, ledger, what, "the value does not follow from example and answer")

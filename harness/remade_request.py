@@ -19,6 +19,7 @@ from skillneurons.neutral import NEUTRAL
 from skillneurons.plan import TaskData, Unit, load_task_data, settings_of, unit_of
 from skillneurons.registry import Registry
 from skillneurons.results import Result, ResultsFolder, canonical_json
+from skillneurons.task_setup import set_up
 from skillneurons.types import SPLITS
 
 SECTIONS = ("model", "prompt", "data", "attribution", "causal")
@@ -108,9 +109,10 @@ def given_options(texts: Sequence[str]) -> dict[str, Any]:
 
 def claimed_unit(cell: Result, config: Config, registry: Registry) -> Unit:
     """Return the unit of a cell with the keys that follow from what the cell says; its data are not loaded."""
-    task, about = registry.task(str(cell.task["name"])), cell.task
+    about, options = cell.task, dict(cell.task.get("options") or {})
+    task = set_up(registry, str(about["name"]), options, grading=False).task
     data = TaskData(
-        task, dict(about.get("options") or {}), str(about.get("source_hash")), hash=about.get("data_hash"),
+        task, options, str(about.get("source_hash")), hash=about.get("data_hash"),
         grader=about.get("grader"), tuned_on=str(about.get("tuned_on") or ""),
     )  # fmt: skip
     metrics = [registry.metric(str(cell.metric["name"]))]

@@ -11,6 +11,7 @@ from typing import Any
 
 from skillneurons.complaint import shown
 from skillneurons.finding import LEVELS, TITLES, VERDICTS, Finding
+from skillneurons.run_files import KEY
 from skillneurons.signed_report import SCHEMA_VERSION, cell_files, hashes_of
 from skillneurons.verify import ALL, Verification
 
@@ -86,7 +87,7 @@ def report_of(found: Verification) -> dict[str, Any]:
     """Return the report: what was verified with what, the hashes of every cell's files, and what was found; no time, no path."""
     cells = {}
     for key, cell in found.cells.items():
-        files = cell_files(key, cell.prompt if cell.prompt is None or "/" not in cell.prompt else None)
+        files = cell_files(key, cell.prompt if KEY.fullmatch(cell.prompt or "") else None)
         about = {"verdict": found.verdicts[key], "files": hashes_of(files, lambda name: _bytes(found.root / name))}
         if key in found.ledger.recomputed and found.verdicts[key] == "recomputed":
             about["how"] = found.ledger.recomputed[key]
