@@ -69,6 +69,7 @@ RANKS = (
     {"unit_prompt", "unit_causal"},
     {"shards"},
     {"shard_runner"},
+    {"sharded_passes"},
     {"unit", "show", "across"},
     {"pairing", "neuron_view", "plot"},
     {"families", "comparison"},

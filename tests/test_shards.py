@@ -25,7 +25,8 @@ from skillneurons.planting import plant_strengths
 from skillneurons.prompt import initial_prompt
 from skillneurons.registry import Registry, load_registry
 from skillneurons.results import ResultsFolder
-from skillneurons.shard_runner import ShardedPasses, UnitShardRunner, sharded_passes
+from skillneurons.shard_runner import UnitShardRunner
+from skillneurons.sharded_passes import ShardedPasses, sharded_passes
 from skillneurons.sharded_rows import ShardedRows
 from skillneurons.shards import ShardRequest, run_sharded
 from skillneurons.statistics import PearsonAccumulator, effect_of

@@ -30,7 +30,8 @@ from skillneurons.plan import plan
 from skillneurons.prompt import initial_prompt
 from skillneurons.registry import load_registry
 from skillneurons.results import ResultsFolder
-from skillneurons.shard_runner import ShardedPasses, UnitShardRunner
+from skillneurons.shard_runner import UnitShardRunner
+from skillneurons.sharded_passes import ShardedPasses
 from skillneurons.sharded_rows import ShardedRows
 from skillneurons.shards import ShardPart
 
