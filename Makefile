@@ -57,6 +57,7 @@ bench: .bench/.installed
 	.bench/bin/python tests/benchmarks/tuning_step.py
 	.bench/bin/python tests/benchmarks/attribution_pass.py
 	.bench/bin/python tests/benchmarks/null_cost.py
+	.bench/bin/python tests/benchmarks/shard_cost.py
 	.bench/bin/python tests/benchmarks/board_cost.py
 	.bench/bin/python tests/benchmarks/site_cost.py
 	.bench/bin/python tests/benchmarks/start_cost.py

@@ -1,4 +1,4 @@
-"""Run shards of a unit's passes in this process, on its model; and the passes of a unit, put together from shards.
+"""Run shards of a unit's passes in this process, on its model.
 
 A shard's arithmetic is the single pass's. Its batches are (``shares``), and so are the keys and values of inputs: what a pass with a
 prompt begins with comes from a forward pass of the same shape whether it was kept or is run again. One case asks for
@@ -11,7 +11,7 @@ for this shard alone, with results the same up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,6 @@ from skillneurons.errors import ShardLost
 from skillneurons.input_cache import CacheBudget, InputCache
 from skillneurons.inputs import EncodedExample, encode_examples
 from skillneurons.measurement import (
-    Applied,
-    Measured,
     activation_sums,
     batches_of,
     batches_of_inputs,
@@ -40,7 +38,7 @@ from skillneurons.planting import Plant
 from skillneurons.prefix import by_length, run_prefix
 from skillneurons.prompt import SoftPrompt
 from skillneurons.registry import Registry
-from skillneurons.shards import Progress, RunShard, ShardPart, ShardRequest, ShardRunner, merged, run_sharded
+from skillneurons.shards import Progress, ShardPart, ShardRequest
 from skillneurons.shares import Share
 from skillneurons.spool import ActivationRows
 from skillneurons.types import Split
@@ -236,107 +234,3 @@ def _prompt(request: ShardRequest) -> SoftPrompt | None:
     if request.prompt is None:
         return None
     return SoftPrompt(torch.from_numpy(np.array(request.prompt)), placement=request.placement)
-
-
-@dataclass(frozen=True, eq=False)
-class ShardedPasses:
-    """The passes of a unit in ``n_shards`` shards (fewer where there are fewer batches), run by ``runners``, or by ``here``."""
-
-    n_shards: int
-    runners: Sequence[ShardRunner]
-    here: UnitShardRunner
-
-    def measure(
-        self,
-        split: Split,
-        metrics: Applied,
-        prompt: SoftPrompt | None,
-        fitting: MicroBatches,
-        *,
-        position: str,
-        means: npt.NDArray[np.float64] | None = None,
-        keep_rows: bool = False,
-        partial: PartialCorrelationAccumulator | None = None,
-        with_inputs: bool = False,
-        progress: Progress | None = None,
-    ) -> Measured:
-        """Return what ``measurement.measure`` does of a split, from shards."""
-        more: dict[str, Any] = {
-            "columns": {name: tuple(columns) for name, (_, columns) in metrics.items()},
-            "keep_rows": keep_rows,
-            "with_inputs": with_inputs,
-            "controls": tuple(partial.controls) if partial is not None else None,
-            "means": means,
-        }
-        requests = self._requests(split, prompt, fitting, position, more)
-        shards = self._run(requests, fitting, progress)
-
-        def rerun(i: int) -> RunShard:
-            return run_sharded([requests[i]], self.runners, self.here)[0]
-
-        encoded = self.here.encoded(split, prompt.num_virtual_tokens if prompt else 0)
-        measured, found = merged(encoded, metrics, shards, rerun)
-        if partial is not None:
-            partial.merge(found)
-        return measured
-
-    def mean_activations(
-        self,
-        split: Split,
-        prompt: SoftPrompt | None,
-        fitting: MicroBatches,
-        *,
-        position: str,
-        progress: Progress | None = None,
-    ) -> npt.NDArray[np.float64]:
-        """Return what ``measurement.mean_activations`` does of a split, from shards."""
-        requests = self._requests(split, prompt, fitting, position, {"kind": "activations"})
-        parts = [one.part for one in self._run(requests, fitting, progress)]
-        total = sum((part.total for part in parts if part.total is not None), np.zeros(1))
-        return total / sum(len(part.where) for part in parts)
-
-    def _requests(
-        self,
-        split: Split,
-        prompt: SoftPrompt | None,
-        fitting: MicroBatches,
-        position: str,
-        more: Mapping[str, Any],
-    ) -> list[ShardRequest]:
-        def request(shard: int, n_shards: int) -> ShardRequest:
-            return ShardRequest(
-                split=split,
-                shard=shard,
-                n_shards=n_shards,
-                prompt=None if prompt is None else prompt.embeddings.detach().float().cpu().numpy(),
-                placement="append" if prompt is None else prompt.placement,
-                position=position,
-                at_once=fitting.size,
-                limit=fitting.limit,
-                **more,
-            )
-
-        n = len(self.here.share(request(0, 1)).cut(self.n_shards))
-        return [request(shard, n) for shard in range(n)]
-
-    def _run(
-        self, requests: Sequence[ShardRequest], fitting: MicroBatches, progress: Progress | None
-    ) -> list[RunShard]:
-        shards = run_sharded(requests, self.runners, self.here, progress)
-        for one in shards:
-            if one.part.halved:
-                fitting.size = fitting.limit = min(fitting.size, one.part.size)
-                fitting.halved += one.part.halved
-        return shards
-
-
-def sharded_passes(
-    n_shards: int,
-    here: Callable[[], UnitShardRunner],
-    runners: Sequence[ShardRunner] | None = None,
-) -> ShardedPasses | None:
-    """Return the passes of a unit in shards; None for one shard, which is the single pass."""
-    if n_shards == 1:
-        return None
-    own = here()
-    return ShardedPasses(n_shards, [own] if runners is None else runners, own)

@@ -28,7 +28,8 @@ from skillneurons.plan import Unit, nuisances_of, rivals_of
 from skillneurons.plugin_calls import PluginCall, call_plugin
 from skillneurons.prompt import SoftPrompt
 from skillneurons.run_context import RunContext
-from skillneurons.shard_runner import ShardedPasses, UnitShardRunner, sharded_passes
+from skillneurons.shard_runner import UnitShardRunner
+from skillneurons.sharded_passes import ShardedPasses, sharded_passes
 from skillneurons.shortcuts import shortcut_report
 from skillneurons.testbed import Testbed, testbed
 from skillneurons.types import Score, Split, Task

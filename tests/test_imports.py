@@ -74,6 +74,7 @@ RANKS = (
     {"unit_prompt", "unit_causal"},
     {"shards"},
     {"shard_runner"},
+    {"sharded_passes"},
     {"unit", "show", "across"},
     {"pairing", "neuron_view", "plot"},
     {"families", "comparison"},

@@ -25,7 +25,8 @@ from skillneurons.planting import plant_strengths
 from skillneurons.prompt import initial_prompt
 from skillneurons.registry import Registry, load_registry
 from skillneurons.results import ResultsFolder
-from skillneurons.shard_runner import ShardedPasses, UnitShardRunner, sharded_passes
+from skillneurons.shard_runner import UnitShardRunner
+from skillneurons.sharded_passes import ShardedPasses, sharded_passes
 from skillneurons.sharded_rows import ShardedRows
 from skillneurons.shards import ShardRequest, run_sharded
 from skillneurons.statistics import PearsonAccumulator, effect_of
@@ -274,7 +275,7 @@ def test_each_text_is_graded_once_by_the_shard_that_wrote_it(pocket: sn.Language
     assert np.isnan(measured.values[7]).all() and not np.isnan(measured.values[8]).any()
 
 
-@pytest.mark.parametrize("n", SHARDS)
+@pytest.mark.parametrize("n", [2, 4])
 @pytest.mark.parametrize(
     ("statistic", "task", "metrics"),
     [
@@ -375,7 +376,7 @@ def test_a_shard_whose_runner_dies_is_run_again_by_another_or_here(pocket: sn.La
     work = Work(pocket, tmp_path, "arithmetic", ["confidence"])
     expected = work.whole()
     inferred = statistics_of(work, expected)
-    for lives in (0, 1, 3, 5, 7, 9):
+    for lives in (0, 3, 7):
         far = [FarRunner(work.here(), lives), FarRunner(work.here())]
         found = work.sharded(work.shards(4, far))
         assert_same(found, expected)
