@@ -47,6 +47,10 @@ class StorageError(ResultsError):
     """A file or folder that cannot be written (full disk, no permission): the run stops, what is finished is saved."""
 
 
+class LockstepError(StorageError):
+    """Processes that compute one model together have lost each other: the run stops, what is finished is saved."""
+
+
 class CellError(SkillNeuronsError):
     """A cell that cannot be finished; the others go on (exit 1)."""
 

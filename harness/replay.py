@@ -268,7 +268,7 @@ def _ids(rows: Sequence[EncodedExample]) -> list[str]:
 
 def _some(prefix: Prefix, rows: Sequence[int]) -> Prefix:
     """Return some rows of a prefix, each as often as it is named; the prefix stays as it is."""
-    picked = torch.tensor(rows, device=prefix.log_probs.device)
+    picked = torch.tensor(rows)  # in host memory, from where it selects on every layer's device
     cache = copied_cache(prefix.cache)
     cache.batch_select_indices(picked)
     return Prefix(cache, prefix.log_probs[picked], None if prefix.mask is None else prefix.mask[picked])
