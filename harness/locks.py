@@ -32,6 +32,7 @@ from skillneurons.run_files import KEY
 HEARTBEAT = 5.0  # seconds between two signs of life
 STALE_AFTER = 120.0  # seconds without one, on another machine, until its owner is taken for dead
 RUNNER = "runner-"  # how the lock of a whole run is called, which says that somebody is at work in the folder
+ALONE = "alone"  # how the lock of ranks is called, who have the folder for themselves
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -235,6 +236,13 @@ class Locks:
                 if self._is_mine(path):  # else taken over: there is nothing to keep alive
                     with contextlib.suppress(OSError):
                         os.utime(path)
+
+
+def of_others(locks: Locks, prefix: str) -> list[LockFile]:
+    """Return the locks whose names begin so and whose owners are other processes, and alive as far as can be told."""
+    names = sorted({lock.name for lock in read_locks(locks.folder) if lock.name.startswith(prefix)})
+    found = [lock for name in names for lock in locks.others(name)]
+    return [lock for lock in found if lock.owner is None or lock.owner.token not in TOKENS]
 
 
 def _unlink(path: Path) -> None:

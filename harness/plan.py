@@ -86,7 +86,8 @@ def settings_of(config: Config) -> dict[str, dict[str, Any]]:
         name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "data", "attribution")
     }
     sections["attribution"].pop("batch_size")
-    sections["model"].pop("device_map")
+    for where in ("device_map", "max_memory", "tp_plan"):
+        sections["model"].pop(where)
     if sections["attribution"]["position"] == "input_last":
         sections["prompt"] = {}
     if config.causal.enabled:

@@ -75,10 +75,11 @@ def joined() -> Ranks:
     if distributed.is_initialized():
         return here
     if torch.cuda.is_available():
-        if here.local >= torch.cuda.device_count():
+        n = torch.cuda.device_count()
+        started = int(os.environ.get("LOCAL_WORLD_SIZE", here.local + 1))
+        if max(started, here.local + 1) > n:  # told by every rank alike
             raise UserError(
-                f"model.tp_plan 'auto': rank {here.rank} is number {here.local} on its machine, which has "
-                f"{torch.cuda.device_count()} GPUs; give --nproc-per-node {torch.cuda.device_count()} at most"
+                f"model.tp_plan 'auto': torchrun started {started} processes on a machine of {n} GPUs; give --nproc-per-node {n} at most"
             )
         torch.cuda.set_device(here.local)
         place = torch.device("cuda", here.local)

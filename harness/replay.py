@@ -24,6 +24,7 @@ from skillneurons.model import LanguageModel
 from skillneurons.outputs import choice_outputs, score_answers, text_outputs
 from skillneurons.prefix import Prefix, copied_cache, run_prefix, run_prompt
 from skillneurons.prompt import SoftPrompt
+from skillneurons.ranks import agree
 from skillneurons.reference import Reference, stages_of
 from skillneurons.task_setup import follow_up
 from skillneurons.types import Output, Task
@@ -56,6 +57,7 @@ class Replay:
         Raise CellError where a change makes the logits non-finite.
         """
         stages_of(self.positions, self.prompt)
+        agree("the neurons that are changed", repr(changes))
         place = {row.index: i for i, row in enumerate(self.encoded)}
         found: list[list[Output | None]] = [[None] * len(self.encoded) for _ in changes]
         fitting = self.fitting or MicroBatches(self.batch_size)

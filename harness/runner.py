@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from skillneurons.across_state import across_key, is_measured, nothing_left, sides_of, unfinished_cells
 from skillneurons.atomic import make_folder
 from skillneurons.config import Config, load_config
-from skillneurons.errors import ModelError, StorageError
+from skillneurons.errors import LockstepError, ModelError, StorageError
 from skillneurons.interruption import Interrupted, Interruption
-from skillneurons.locks import RUNNER, Locks
+from skillneurons.locks import ALONE, RUNNER, Locks, of_others
 from skillneurons.plan import Unit, plan
 from skillneurons.progress import Progress
+from skillneurons.ranks import follows
 from skillneurons.registry import Registry, load_registry
 from skillneurons.results import BOARD_INDEX, Result, ResultsFolder, is_finished
 from skillneurons.run_context import RunContext
@@ -69,8 +70,19 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
     """Run every cell of a config that is not finished, and compile the table of all cells of the folder.
 
     ``plant`` puts neurons of known truth into the tuned pass (selftest); such results belong into a folder of their own. Raise
-    Interrupted where it is stopped by a signal, StorageError where nothing can be written: what is finished is saved.
+    Interrupted where it is stopped by a signal, StorageError where nothing can be written: what is finished is saved. With
+    ``model.tp_plan`` this process is one of several that run the same (``lockstep``).
     """
+    if config.model.tp_plan is None:
+        return _run_config(config, registry, progress, plant)
+    from skillneurons.lockstep import in_lockstep
+
+    with in_lockstep(Path(config.output)) as output:
+        own = config.model_copy(update={"output": str(output)})
+        return _run_config(own, registry, progress and not follows(), plant)
+
+
+def _run_config(config: Config, registry: Registry, progress: bool, plant: Plant | None) -> RunOutcome:
     folder = ResultsFolder(Path(config.output))
     interruption = Interruption()
     units: list[Unit] = []
@@ -80,7 +92,8 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
     except StorageError as error:
         if not units:
             raise
-        raise StorageError(f"{error}; {_standing(folder, units)}, the same command goes on from there") from error
+        kind = LockstepError if isinstance(error, LockstepError) else StorageError
+        raise kind(f"{error}; {_standing(folder, units)}, the same command goes on from there") from error
     except KeyboardInterrupt as stopped:
         raise Interrupted(_standing(folder, units), interruption.signum or signal.SIGINT) from stopped
 
@@ -117,24 +130,35 @@ def _run(
         with display:
             for model in dict.fromkeys(unit.model for unit in units):
                 _run_model(context, [unit for unit in units if unit.model == model])
-            table, problems = _compile(context, index, len(keys))
+            alone = config.model.tp_plan is not None and follows()  # whose folder is thrown away
+            table, problems = ("", []) if alone else _compile(context, index, len(keys))
     tried = [folder.read_cell(key) for key in open_cells]
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
     return RunOutcome(folder, keys, failed, table, problems, [*problems, *notes])
 
 
 def _announce(locks: Locks, notes: list[str], say: Callable[[str], None]) -> None:
-    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends already."""
+    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends already.
+
+    Wait too while ranks have the folder for themselves: they wait for every runner that was there before them.
+    """
     name = f"{RUNNER}{locks.me.token[:8]}"
     if locks.holds(name):
         return
-    locks.take([name])
     told = False
-    while locks.others("doctor"):
+    while True:
+        locks.take([name])
+        mending, alone = locks.others("doctor"), of_others(locks, ALONE)
+        if not mending and not alone:
+            return
+        if alone:
+            locks.release([name])
         if not told:
-            who = ", ".join(locks.owners(["doctor"]))
-            say(f"waiting for {who}, who is mending the folder")
-            notes.append(f"waited for {who}, who was mending the folder")
+            who = ", ".join(locks.owners(["doctor", ALONE]))
+            now, then = ("is", "was") if mending else ("has", "had")
+            what = "mending the folder" if mending else "the folder alone (model.tp_plan)"
+            say(f"waiting for {who}, who {now} {what}")
+            notes.append(f"waited for {who}, who {then} {what}")
             told = True
         time.sleep(POLL)
 
