@@ -39,17 +39,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[arguments.command](arguments)
     except SkillNeuronsError as error:
-        if getattr(arguments, "follows", False) and not isinstance(error, StorageError):
-            return 2  # the first rank has the same error, and tells it
-        registry = getattr(arguments, "registry", None)  # who knows which plugin it came from
-        told = registry.told(error) if registry is not None else error
-        print(f"skillneurons: error: {told}", file=sys.stderr)
-        return 2
+        return _told_error(error, arguments)
     except KeyboardInterrupt as stopped:
         return _told_interruption(stopped, sys.argv[1:] if argv is None else argv, arguments)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe went away; there is nobody left to tell
         return 1
+
+
+def _told_error(error: SkillNeuronsError, arguments: argparse.Namespace) -> int:
+    if not getattr(arguments, "follows", False) or isinstance(
+        error, StorageError
+    ):  # else the first rank has the same, and tells it
+        registry = getattr(arguments, "registry", None)  # who knows which plugin it came from
+        told = registry.told(error) if registry is not None else error
+        print(f"skillneurons: error: {told}", file=sys.stderr)
+    return 2
 
 
 def _told_interruption(stopped: KeyboardInterrupt, argv: Sequence[str], arguments: argparse.Namespace) -> int:

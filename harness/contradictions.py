@@ -58,6 +58,9 @@ def contradictions(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
         ]
         if isinstance(device, str) and device != "auto":
             found.append(
-                ("model.tp_plan", f"'auto' gives each process its own device, but device is {device!r}; leave it at auto")
+                (
+                    "model.tp_plan",
+                    f"'auto' gives each process its own device, but device is {device!r}; leave it at auto",
+                )
             )
     return found

@@ -128,7 +128,9 @@ def _spread(
             load_in_8bit=quantization == "8bit", load_in_4bit=quantization == "4bit", bnb_4bit_compute_dtype=dtype
         )
     if max_memory is not None and (device_map is None or not isinstance(device_map, str)):
-        raise UserError("model.max_memory bounds what model.device_map may place where; write model.device_map: auto beside it")
+        raise UserError(
+            "model.max_memory bounds what model.device_map may place where; write model.device_map: auto beside it"
+        )
     if device_map is not None:
         if device != "auto":
             raise UserError(f"model.device_map {device_map!r} chooses the devices itself; leave --device at auto")

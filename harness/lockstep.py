@@ -25,7 +25,11 @@ from skillneurons.results import ResultsFolder
 from skillneurons.turns import POLL
 
 SEEN = ("cells", "prompts", "passes", "cards", "across", "checkpoints")
-CHANGING = ("cells", "prompts", "checkpoints")  # what the first rank may write anew while others read it: never by a soft link
+CHANGING = (
+    "cells",
+    "prompts",
+    "checkpoints",
+)  # what the first rank may write anew while others read it: never by a soft link
 
 
 @contextmanager
@@ -33,7 +37,9 @@ def in_lockstep(output: Path) -> Iterator[Path]:
     """Yield the folder that this rank works in, when all ranks are ready; raise UserError where there are none."""
     checked_ranks()
     if "://" in str(output):
-        raise UserError(f"output {str(output)!r}: ranks (model.tp_plan) share a folder of this machine; give one with -o DIR")
+        raise UserError(
+            f"output {str(output)!r}: ranks (model.tp_plan) share a folder of this machine; give one with -o DIR"
+        )
     ranks = joined()
     if ranks.leads:
         with Locks(ResultsFolder(output).locks) as locks:
@@ -74,7 +80,9 @@ def _have_alone(locks: Locks) -> None:
         if not told:
             others = [*of_others(locks, ALONE), *of_others(locks, RUNNER), *locks.others("doctor")]
             who = sorted({one.owner.label for one in others if one.owner is not None}) or ["another runner"]
-            say(f"waiting for {', '.join(who)}, who works in the folder, which ranks (model.tp_plan) need for themselves")
+            say(
+                f"waiting for {', '.join(who)}, who works in the folder, which ranks (model.tp_plan) need for themselves"
+            )
             told = True
         time.sleep(POLL)
         if locks.holds(ALONE):

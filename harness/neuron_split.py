@@ -103,9 +103,7 @@ def check_divisible(config: Any, name: str, size: int) -> None:
     for count, what in ((heads, "attention heads"), (groups, "key-value heads")):
         if count % size:
             fitting = [n for n in range(2, 65) if heads % n == 0 and groups % n == 0]
-            remedy = (
-                f"start {', '.join(map(str, fitting))}" if fitting else "spread it with model.device_map instead"
-            )
+            remedy = f"start {', '.join(map(str, fitting))}" if fitting else "spread it with model.device_map instead"
             raise UserError(
                 f"model.tp_plan 'auto': model {name!r} has {count} {what}, which {size} ranks cannot share evenly; {remedy}"
             )
@@ -113,11 +111,11 @@ def check_divisible(config: Any, name: str, size: int) -> None:
 
 def local(weight: torch.Tensor) -> torch.Tensor:
     """Return this rank's part of a weight; a weight that is not split is whole."""
-    found: torch.Tensor = weight.to_local() if hasattr(weight, "to_local") else weight  # type: ignore[operator]
+    found: torch.Tensor = weight.to_local() if hasattr(weight, "to_local") else weight
     return found
 
 
 def whole_weight(weight: torch.Tensor) -> torch.Tensor:
     """Return a weight whole, from all ranks, where it is split; every rank asks for it at the same time."""
-    found: torch.Tensor = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # type: ignore[operator]
+    found: torch.Tensor = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
     return found

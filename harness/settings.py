@@ -59,7 +59,9 @@ class ModelSettings(Section):
     ] = None
     tp_plan: Annotated[
         Literal["auto"] | None,
-        about("Whether every layer is split over the processes that torchrun started, by transformers' plan for the model."),
+        about(
+            "Whether every layer is split over the processes that torchrun started, by transformers' plan for the model."
+        ),
     ] = None
     quantization: Annotated[
         Literal["8bit", "4bit"] | None, about("Weights of 8 or 4 bits (bitsandbytes); the rest stays in dtype.")

@@ -48,6 +48,7 @@ RANKS = (
     {"shortcuts", "paired", "pass_examples", "pass_scores"},
     {"prompt", "sites", "inputs", "narrowing", "expert_activations", "sequences"},
     {"activations"},
+    {"device_sums"},
     {"prefix", "workspace"},
     {"input_cache"},
     {"generation", "gradients", "parity"},
