@@ -80,7 +80,7 @@ class LanguageModel:
         """Where token ids, embeddings and logits are: the device of the first layer."""
         embeddings = self.model.get_input_embeddings()
         device: torch.device = embeddings.weight.device
-        if device.type == "meta":  # kept elsewhere until it is used: accelerate's hook knows where that is
+        if embeddings.weight.is_meta:  # kept elsewhere until it is used: accelerate's hook knows where that is
             device = _device_of(embeddings._hf_hook.execution_device)
         return device
 
