@@ -54,6 +54,7 @@ class ModelShape:
     small: int  # biases, norms, learned positions, routers: parameters of no account for time
     context_length: int
     window: int | None = None
+    n_experts: int = 0
 
     @property
     def n_neurons(self) -> int:
@@ -149,6 +150,7 @@ def shape_of(config: Mapping[str, Any], name: str) -> ModelShape:
         small=small,
         context_length=context,
         window=window,
+        n_experts=experts,
     )
 
 

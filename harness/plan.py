@@ -8,7 +8,7 @@ change a number by float rounding at most.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,15 +113,19 @@ def load_task_data(config: Config, registry: Registry, name: str, options: Mappi
 
 
 def plan(
-    config: Config, registry: Registry, folder: ResultsFolder, finished: Container[str] = frozenset()
+    config: Config,
+    registry: Registry,
+    folder: ResultsFolder,
+    finished: Container[str] = frozenset(),
+    resolve: Callable[[str, str | None], tuple[str, str]] = resolve_model,
 ) -> list[Unit]:
     """Return the units of a run in order, each with its cells and which of them are finished.
 
-    ``finished`` are keys known to be so; the other cells are read.
+    ``finished`` are keys known to be so; the other cells are read. ``resolve`` tells each model's revision.
     """
     settings = settings_of(config)
     metrics = [registry.metric(name) for name in config.metrics]
-    sources = {name: resolve_model(name, config.model.revision)[1] for name in config.models}
+    sources = {name: resolve(name, config.model.revision)[1] for name in config.models}
     data = {name: load_task_data(config, registry, name, options) for name, options in config.tasks.items()}
     units = []
     for model, revision in sources.items():

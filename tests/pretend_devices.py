@@ -138,6 +138,8 @@ def spread(model: Any, place_of: Callable[[int], int], n_layers: int) -> Iterato
             align(inner.layers[i], torch.device("meta", place_of(i)))
         place_module(model, first)
         align(inner.norm, first)
-        model.hf_device_map = {f"model.layers.{i}": f"meta:{place_of(i)}" for i in range(n_layers)} | {"model.embed_tokens": "meta:0"}
+        model.hf_device_map = {f"model.layers.{i}": f"meta:{place_of(i)}" for i in range(n_layers)} | {
+            "model.embed_tokens": "meta:0"
+        }
         model.set_attn_implementation("eager")
         yield

@@ -13,7 +13,7 @@ import pytest
 import skillneurons as sn
 import torch
 from pretend_devices import Pretended, spread
-from skillneurons import loading, measurement
+from skillneurons import loading
 from skillneurons.activations import ActivationRecorder, DeviceRows
 from skillneurons.config import load_config
 from skillneurons.device_sums import DeviceSums
@@ -21,7 +21,6 @@ from skillneurons.interventions import ablate, steer
 from skillneurons.registry import load_registry
 from skillneurons.results import Result
 from skillneurons.runner import run_config
-from skillneurons.statistics import PearsonAccumulator
 
 PLACES = (0, 1, 1)  # of the three layers
 
@@ -54,9 +53,7 @@ def test_the_double_refuses_what_a_gpu_refuses() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
-def test_what_is_recorded_and_changed_layer_by_layer(
-    architecture: str, model_folder: Callable[[str], Path]
-) -> None:
+def test_what_is_recorded_and_changed_layer_by_layer(architecture: str, model_folder: Callable[[str], Path]) -> None:
     ids = torch.arange(20, 30)[None].repeat(3, 1)
     keep = np.random.default_rng(0).random((3, 48)) < 0.2
     neurons = [(0, 3), (1, 4), (2, 47)]
@@ -143,8 +140,7 @@ def test_a_whole_run_over_two_devices_is_that_on_one(
     plain = run_with(loaded(folder), folder, tmp_path / "one", monkeypatch, *settings)
     assert not devices
     with on_two_devices(folder) as lm:
-        lm = replace(lm, parity=None)
-        over = run_with(lm, folder, tmp_path / "two", monkeypatch, *settings)
+        over = run_with(replace(lm, parity=None), folder, tmp_path / "two", monkeypatch, *settings)
     if "attribution.statistic=grad_x_activation" not in settings:
         assert devices and all(places == ["meta:0", "meta:1"] for places in devices)
     assert [cell.key for cell in plain] == [cell.key for cell in over]

@@ -36,7 +36,7 @@ RANKS = (
     {"evaluation"},
     {"listing", "plan", "run_context", "model_shape", "token_lengths"},
     {"across_state", "cell_state", "forward_calls"},
-    {"causal_calls", "machine_speed"},
+    {"causal_calls", "machine_speed", "known_shapes"},
     {"memory_need"},
     {"estimate"},
     {"calibration"},
