@@ -112,8 +112,8 @@ def _estimates(
         same = [name for name, model in models.items() if model.counted == counted]
         remarks.append(f"tokens of {', '.join(same)}: counted by {counted}")
     remarks += _not_here([name for name, model in models.items() if not model.here], pending)
-    for name in models:
-        remarks += _verdict(config, name, parts, speed)
+    for at_hand in models.values():
+        remarks += _verdict(config, at_hand, parts, speed)
     return parts, remarks
 
 
@@ -128,21 +128,28 @@ def _not_here(names: Sequence[str], units: Sequence[Unit]) -> list[str]:
 
 
 def _verdict(
-    config: Config, name: str, parts: Mapping[tuple[str, str], tuple[int, Estimate]], speed: Speed
+    config: Config, at_hand: ModelAtHand, parts: Mapping[tuple[str, str], tuple[int, Estimate]], speed: Speed
 ) -> list[str]:
     """Return whether a model fits the machine's GPUs, and how many of them it takes at the least."""
+    name, shape, n = at_hand.name, at_hand.shape, speed.devices.n
+    if speed.devices.split and shape.n_experts:
+        return [f"{name} is a mixture of experts, which model.tp_plan is not there for; use model.device_map"]
+    if speed.devices.split and not shape.splits_over(n):
+        return [
+            f"{name}: its {shape.n_heads} attention and {shape.n_kv_heads} key-value heads cannot be split over {n} devices"
+        ]
     room = speed.device_bytes
     needs = [one.memory for (model, _), (_, one) in parts.items() if model == name and one.memory.device]
     if room is None or not needs:
         return []
     need = max(needs, key=lambda one: one.device)
-    several = speed.devices.n > 1
+    several = n > 1
     each = f"{size_text(need.device)} on {'the fullest device' if several else 'a device'} of {size_text(room)}"
     layers, split = (need.fewest(room, split=one) for one in (False, True))
     if need.device <= room:
         fewer = split if speed.devices.split else layers
         return [f"{name} fits: about {each}" + (f"; it takes at least {fewer}" if several and fewer else "")]
-    ways = [f"{n} by model.{name}" for n, name in ((layers, "device_map"), (split, "tp_plan")) if n]
+    ways = [f"{fewest} by model.{way}" for fewest, way in ((layers, "device_map"), (split, "tp_plan")) if fewest]
     takes = f"it takes at least {', '.join(ways)}; or" if ways else "what helps:"
     others = ["a narrower model.dtype"] if config.model.dtype == "float32" else []
     others += ["model.quantization"] if config.model.quantization is None else []

@@ -98,11 +98,7 @@ def memory_need(
             f"{kind} {n}": needed(Devices(n, split)) + CONTEXT_GPU
             for kind, split in (("layers", False), ("split", True))
             for n in SPREAD_OVER
-            if (
-                shape.n_heads % n == 0 and shape.n_kv_heads % n == 0 and not shape.n_experts
-                if split
-                else n <= shape.n_layers
-            )
+            if (shape.splits_over(n) if split else n <= shape.n_layers)
         }
         return MemoryNeed(device + CONTEXT_GPU, host + INTERPRETER_GPU, disk, spool, others)
     return MemoryNeed(0.0, device + host + INTERPRETER, disk, spool)

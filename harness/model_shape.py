@@ -56,6 +56,10 @@ class ModelShape:
     window: int | None = None
     n_experts: int = 0
 
+    def splits_over(self, n: int) -> bool:
+        """Return whether so many devices can share every layer evenly (tensor parallel)."""
+        return self.n_heads % n == 0 and self.n_kv_heads % n == 0 and (n == 1 or not self.n_experts)
+
     @property
     def n_neurons(self) -> int:
         return self.n_layers * self.d_ff

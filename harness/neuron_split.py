@@ -31,6 +31,10 @@ class NeuronSplit:
         return cls(ranks.rank, tuple(min(i * size, d_ff) for i in range(ranks.size + 1)))
 
     @property
+    def ranks(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
     def start(self) -> int:
         return self.bounds[self.rank]
 
@@ -45,7 +49,7 @@ class NeuronSplit:
 
     def column(self, own: torch.Tensor, neuron: int) -> torch.Tensor:
         """Return a neuron's column (outputs,) from each rank's own part of a weight (outputs, own neurons)."""
-        holder = next(k for k in range(len(self.bounds) - 1) if self.bounds[k] <= neuron < self.bounds[k + 1])
+        holder = next(k for k in range(self.ranks) if self.bounds[k] <= neuron < self.bounds[k + 1])
         mine = own[:, neuron - self.start] if holder == self.rank else own.new_zeros(own.shape[0])
         found: torch.Tensor = gathered(mine.detach())[holder]
         return found
@@ -55,7 +59,7 @@ class NeuronSplit:
 
         ``kept`` are the numbers of the neurons that were kept of each layer, where not all were. One exchange for all layers.
         """
-        n = len(self.bounds) - 1
+        n = self.ranks
         if kept is None:
             counts = [[self.bounds[k + 1] - self.bounds[k] for k in range(n)]] * len(layers)
         else:

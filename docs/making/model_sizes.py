@@ -50,7 +50,8 @@ def _of(found: DryRun, name: str) -> Estimate:
 def _row(name: str, one: Estimate, split: Estimate) -> tuple[str, ...]:
     room = STATED[MACHINE].memory * 1e9
     config = known_config(name) or {}
-    parameters = shape_of(config, name).parameters / 1e9
+    shape = shape_of(config, name)
+    parameters = shape.parameters / 1e9
     by_layers, by_split = (one.memory.fewest(room, split=kind) for kind in (False, True))
     mixture = "num_experts" in config
     return (
@@ -60,5 +61,5 @@ def _row(name: str, one: Estimate, split: Estimate) -> tuple[str, ...]:
         time_text(one.low, one.high).removeprefix("about "),
         str(by_layers),
         "mixture of experts" if mixture else str(by_split),
-        "" if mixture else time_text(split.low, split.high).removeprefix("about "),
+        "" if not shape.splits_over(SPLIT_OVER) else time_text(split.low, split.high).removeprefix("about "),
     )
