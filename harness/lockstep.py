@@ -33,14 +33,12 @@ CHANGING = (
 
 
 @contextmanager
-def in_lockstep(output: Path) -> Iterator[Path]:
+def in_lockstep(where: str) -> Iterator[Path]:
     """Yield the folder that this rank works in, when all ranks are ready; raise UserError where there are none."""
     checked_ranks()
-    if "://" in str(output):
-        raise UserError(
-            f"output {str(output)!r}: ranks (model.tp_plan) share a folder of this machine; give one with -o DIR"
-        )
-    ranks = joined()
+    if "://" in where:
+        raise UserError(f"output {where!r}: ranks (model.tp_plan) share a folder of this machine; give one with -o DIR")
+    output, ranks = Path(where), joined()
     if ranks.leads:
         with Locks(ResultsFolder(output).locks) as locks:
             _have_alone(locks)

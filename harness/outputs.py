@@ -226,18 +226,18 @@ def read_inputs(
     prompt: SoftPrompt | None,
     recorder: ActivationRecorder,
     inputs: InputCache | None = None,
-) -> torch.Tensor:
+) -> Rows:
     """Return what a recorder reads of inputs and prompt (batch, n_positions * n_neurons); no logit is computed."""
     read = recorder.last_positions
     if prompt is not None and prompt.placement == "append":
         start = (inputs or InputCache(lm, room=0)).start(rows)
         recorder.forget()
         run_prompt(lm, start, prompt, logits=False, read=read)
-        return recorder.take()
+        return recorder.take_where_they_are()
     prefix = run_prefix(lm, rows, prompt, logits=False, read=read)
     if inputs is not None and prompt is None and prefix.mask is None:
         inputs.keep(rows, prefix.cache)
-    return recorder.take()
+    return recorder.take_where_they_are()
 
 
 def choice_log_probs(

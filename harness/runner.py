@@ -77,7 +77,7 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
         return _run_config(config, registry, progress, plant)
     from skillneurons.lockstep import in_lockstep
 
-    with in_lockstep(Path(config.output)) as output:
+    with in_lockstep(config.output) as output:
         own = config.model_copy(update={"output": str(output)})
         return _run_config(own, registry, progress and not follows(), plant)
 

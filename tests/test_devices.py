@@ -21,6 +21,41 @@ from skillneurons.interventions import ablate, steer
 from skillneurons.registry import load_registry
 from skillneurons.results import Result
 from skillneurons.runner import run_config
+from skillneurons.statistics import PearsonAccumulator
+
+
+def test_sums_of_several_devices_are_those_of_one_by_hand_and_with_gaps() -> None:
+    """Three parts of 4 + 1 + 3 neurons at two positions, rows in uneven batches, values and activations missing."""
+    rng = np.random.default_rng(3)
+    for gaps, missing in ((False, False), (True, False), (True, True)):
+        a, v = rng.normal(size=(90, 2, 8)).astype(np.float32), rng.normal(size=(90, 3)) + 5
+        if gaps:
+            v[rng.random(v.shape) < 0.2] = np.nan
+        if missing:
+            a[rng.random(a.shape) < 0.2] = np.nan
+        whole = PearsonAccumulator(16, 3, missing=missing)
+        sums = DeviceSums(PearsonAccumulator, 16, 3, missing=missing)
+        for rows in (slice(0, 7), slice(7, 50), slice(50, 90)):
+            part = torch.from_numpy(a[rows])
+            whole.update(part.flatten(1), v[rows])
+            sums.update(DeviceRows((part[:, :, :4], part[:, :, 4:5], part[:, :, 5:])), v[rows])
+        joined = sums.joined()
+        assert joined.result().shape == (3, 16) and joined.missing == missing
+        np.testing.assert_allclose(joined.result(), whole.result(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(joined.counts, whole.counts)
+        if not missing:
+            np.testing.assert_allclose(joined.mean_and_sd(), whole.mean_and_sd(), rtol=1e-12)
+        more = PearsonAccumulator(16, 3, missing=missing).update(torch.from_numpy(a[:9]).flatten(1), v[:9])
+        np.testing.assert_allclose(joined.merge(more).result(), whole.merge(more).result(), rtol=0, atol=1e-12)
+
+
+def test_one_device_and_no_rows() -> None:
+    sums = DeviceSums(PearsonAccumulator, 4, 1, missing=False)
+    assert np.isnan(sums.joined().result()).all() and sums.devices == []
+    sums.update(np.arange(20.0).reshape(5, 4), np.arange(5.0)[:, None])
+    np.testing.assert_allclose(sums.joined().result(), [[1.0] * 4])
+    assert sums.devices == ["cpu"]
+
 
 PLACES = (0, 1, 1)  # of the three layers
 
