@@ -60,6 +60,7 @@ bench: .bench/.installed
 	.bench/bin/python tests/benchmarks/start_cost.py
 	.bench/bin/python tests/benchmarks/rerun_cost.py
 	.bench/bin/python tests/benchmarks/estimate_check.py
+	.bench/bin/python tests/benchmarks/large_models.py
 
 # mypy cannot follow the folders that make up the package, so it reads a copy laid out as installed.
 lint: $(VENV)/.lint

@@ -7,7 +7,7 @@
 
 Of several devices the fullest is told. Where they bear whole layers, it has its share of the weights and at most one layer more, keys and
 values of its layers, and a pass's activations; where every layer is split, an equal part of weights, of keys and values, and of the neurons of
-a layer, while sums, hidden states and logits are whole on each. ``by_devices`` says it for other numbers of devices.
+a layer, while sums, hidden states and logits are whole on each, and every process has its own rows of activations on the host. ``by_devices`` says it for other numbers of devices.
 
 On a GPU the batch grows as long as memory lasts, so that more is used where there is more; what is said here is the need.
 """
@@ -65,12 +65,13 @@ def memory_need(
     positions = load.virtual if config.attribution.position == "max" and load.virtual else 1
     read = positions * shape.n_neurons
     kept = _kept(load)
-    on_device = min(kept, load.config.cache.device_gb * 1e9) if load.gpu else kept
+    ranks = devices.n if devices.split else 1  # processes, each with a budget and rows of its own
+    on_device = _on_device(load, kept, devices)
     sums = 8.0 * read * (columns + 3)  # moments of a split in one pass
     all_sums = sums * 2 * (3 if load.virtual else 1)  # both splits, every pass
 
     def needed(spread: Devices) -> float:
-        own = _weights(shape, dtype, config.model.quantization, spread) + on_device / spread.n
+        own = _weights(shape, dtype, config.model.quantization, spread) + _on_device(load, kept, spread) / spread.n
         own += max((_pass_bytes(call, shape, dtype, spread) for call in calls), default=0)
         if not load.gpu:
             return own
@@ -78,7 +79,7 @@ def memory_need(
 
     device = needed(devices)
     spooled = [4.0 * n[split] * read for split in MEASURED]
-    host = kept - on_device + sum(size for size in spooled if size <= ROWS_IN_MEMORY)
+    host = sum(size for size in spooled if size <= ROWS_IN_MEMORY)
     host += all_sums if not load.gpu or (devices.n > 1 and not devices.split) else 0.0
     host += 4.0 * shape.n_neurons * columns * 8  # scores, null, intervals
     causal = config.causal
@@ -100,8 +101,16 @@ def memory_need(
             for n in SPREAD_OVER
             if (shape.splits_over(n) if split else n <= shape.n_layers)
         }
-        return MemoryNeed(device + CONTEXT_GPU, host + INTERPRETER_GPU, disk, spool, others)
+        host = kept - on_device + (host + INTERPRETER_GPU) * ranks
+        return MemoryNeed(device + CONTEXT_GPU, host, disk, spool * ranks, others)
     return MemoryNeed(0.0, device + host + INTERPRETER, disk, spool)
+
+
+def _on_device(load: Workload, kept: float, spread: Devices) -> float:
+    """Return the bytes of kept keys and values that lie on the devices: each rank has the budget for its own part."""
+    if not load.gpu:
+        return kept
+    return min(kept, load.config.cache.device_gb * 1e9 * (spread.n if spread.split else 1))
 
 
 def _kept(load: Workload) -> float:

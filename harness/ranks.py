@@ -141,13 +141,18 @@ def largest(value: float) -> float:
 
 
 def gathered(own: Any) -> list[Any]:
-    """Return every rank's tensor of one shape, in the order of ranks."""
+    """Return every rank's tensor of one shape, in the order of ranks; raise LockstepError where another is gone."""
     import torch
     from torch import distributed
 
     own = own.contiguous()
     parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, own)
+    try:
+        distributed.all_gather(parts, own)
+    except RuntimeError as error:
+        if not (lost := broken_by(error)):
+            raise
+        raise LockstepError(f"another process of this run is gone ({lost})") from error
     return parts
 
 
