@@ -65,6 +65,7 @@ bench: .bench/.installed
 	.bench/bin/python tests/benchmarks/estimate_check.py
 	.bench/bin/pip install -c constraints.txt -e ".[ray]"
 	.bench/bin/python tests/benchmarks/ray_cost.py
+	.bench/bin/python tests/benchmarks/large_models.py
 
 # mypy cannot follow the folders that make up the package, so it reads a copy laid out as installed.
 lint: $(VENV)/.lint

@@ -2,11 +2,16 @@
 
 ``reduce`` says what is kept of several positions: their ``mean``, or ``each`` of them. A neuron of a mixture of experts has NaN
 where its expert did not fire; the mean is over the positions where it did.
+
+Each layer's activations stay on the layer's own device (``DeviceRows``) until somebody joins them. Where ranks hold a part of every
+layer each, a recorder keeps the own part and joins all in the model's order of neurons (``neuron_split``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +23,32 @@ from skillneurons.expert_activations import expert_activations
 from skillneurons.model import LanguageModel
 from skillneurons.sequences import Sequences
 from skillneurons.sites import ExpertSite, sites_of
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceRows:
+    """Activations of a batch, each part (batch, positions, neurons) those of layers in a row that lie on one device."""
+
+    parts: tuple[torch.Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def cpu(self) -> torch.Tensor:
+        """Return all of them in host memory, (batch, positions * neurons)."""
+        return torch.cat([part.cpu() for part in self.parts], dim=2).flatten(1)
+
+
+Rows = torch.Tensor | DeviceRows
+
+
+def rows_together(batches: Sequence[Rows]) -> Rows:
+    """Return the activations of several batches of one recorder as those of one."""
+    first, *others = batches
+    if isinstance(first, torch.Tensor):
+        return torch.cat([one for one in batches if isinstance(one, torch.Tensor)]) if others else first
+    every = [one.parts for one in batches if isinstance(one, DeviceRows)]
+    return DeviceRows(tuple(torch.cat(same) for same in zip(*every, strict=True)))
 
 
 class ActivationRecorder:
@@ -41,12 +72,12 @@ class ActivationRecorder:
         self._kept = (
             None
             if keep is None
-            else {
-                layer: torch.from_numpy(np.flatnonzero(mine)).to(lm.device)
-                for layer, mine in enumerate(keep)
-                if mine.any()
-            }
+            else {layer: torch.from_numpy(np.flatnonzero(mine)) for layer, mine in enumerate(keep) if mine.any()}
         )
+        self._own = self._kept  # of those, the ones that this process holds, numbered from its first
+        if self._kept is not None and lm.split is not None:
+            split = lm.split
+            self._own = {layer: mine[split.of(mine)] - split.start for layer, mine in self._kept.items()}
         self.lm, self.last_positions, self.reduce, self.graph = lm, last_positions, reduce, graph
         self.enabled = True
         self._sites = sites_of(lm, site)
@@ -139,8 +170,9 @@ class ActivationRecorder:
             self._rows[layer] = seen
             return
         read = self._sequences.apart(seen.detach())[:, -self.last_positions :]  # (B, positions, d_ff)
-        if self._kept is not None:
-            read = read[..., self._kept[layer]]
+        if self._own is not None:
+            own = self._own[layer] = self._own[layer].to(read.device)
+            read = read[..., own]
         if self.reduce == "mean" and read.shape[1] > 1:
             read = read.float()
             read = read.nanmean(dim=1, keepdim=True) if self.lm.has_experts else read.mean(dim=1, keepdim=True)
@@ -154,10 +186,24 @@ class ActivationRecorder:
     def take(self) -> torch.Tensor:
         """Return the last recorded activations (batch, n_positions * n_neurons), float32, and forget them.
 
-        Neurons stand layer by layer; those of ``keep`` alone where it is given.
+        Neurons stand layer by layer; those of ``keep`` alone where it is given. Of layers on several devices they come in host memory.
         """
-        rows = [self._rows.pop(layer) for layer in (range(self.lm.n_layers) if self._kept is None else self._kept)]
-        return torch.cat([row.to(rows[0].device) for row in rows], dim=2).flatten(1)
+        rows = self.take_where_they_are()
+        return rows if isinstance(rows, torch.Tensor) else rows.cpu()
+
+    def take_where_they_are(self) -> Rows:
+        """Return the same, each layer's on its own device where there are several."""
+        return self.together(
+            [self._rows.pop(layer) for layer in (range(self.lm.n_layers) if self._kept is None else self._kept)]
+        )
+
+    def together(self, layers: Sequence[torch.Tensor]) -> Rows:
+        """Return what was made of each recorded layer, (batch, positions, own neurons) each, as ``take_where_they_are`` does."""
+        if self.lm.split is not None:
+            kept = None if self._kept is None else list(self._kept.values())
+            return self.lm.split.whole(layers, kept).flatten(1)
+        parts = [torch.cat(list(same), dim=2) for _, same in groupby(layers, key=lambda row: row.device)]
+        return parts[0].flatten(1) if len(parts) == 1 else DeviceRows(tuple(parts))
 
     def take_graph(self) -> list[torch.Tensor]:
         """Return what each layer's site saw, whole sequences (batch, T, d_ff) or all their tokens in one row (batch * T, d_ff).

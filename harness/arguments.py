@@ -32,9 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="list the cells, why they are to run and what that takes, and stop"
     )
     run.add_argument("--json", action="store_true", help="with --dry-run: as JSON, with every figure")
-    machine = (
-        "with --dry-run: what it takes on a GPU by its stated rate (h100, a100, l4, rtx4090 ...), not on this machine"
-    )
+    machine = "with --dry-run: what it takes on a GPU, or several of a kind, by stated rates (h100, 8xh100, l4 ...), not on this machine"
     run.add_argument("--machine", metavar="NAME", help=machine)
     _leaderboard_options(command("leaderboard", "compile the table of one or many run folders"))
     _compare_options(command("compare", "compare models on the examples and groups that they share"))

@@ -105,7 +105,8 @@ def _is_time(seconds: Any) -> TypeGuard[float]:
 
 
 def _same_device(record: Mapping[str, Any], speed: Speed) -> bool:
-    return str(record.get("device", "")).startswith("cuda") == speed.gpu
+    """Return whether a record is of this kind of machine; one of several ranks says nothing of one."""
+    return str(record.get("device", "")).startswith("cuda") == speed.gpu and "ranks" not in record
 
 
 def _estimated(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from skillneurons.arguments import build_parser
 from skillneurons.board_command import leaderboard_command
 from skillneurons.command_input import checked_config, loaded_registry, opened, say
-from skillneurons.errors import SkillNeuronsError
+from skillneurons.errors import SkillNeuronsError, StorageError
 from skillneurons.evaluation_commands import predict_command, score_command
 from skillneurons.verify_command import verify_command
 
@@ -40,25 +40,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[arguments.command](arguments)
     except SkillNeuronsError as error:
-        registry = getattr(arguments, "registry", None)  # who knows which plugin it came from
-        told = registry.told(error) if registry is not None else error
-        print(f"skillneurons: error: {told}", file=sys.stderr)
-        return 2
+        return _told_error(error, arguments)
     except KeyboardInterrupt as stopped:
-        return _told_interruption(stopped, sys.argv[1:] if argv is None else argv)
+        return _told_interruption(stopped, sys.argv[1:] if argv is None else argv, arguments)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe went away; there is nobody left to tell
         return 1
 
 
-def _told_interruption(stopped: KeyboardInterrupt, argv: Sequence[str]) -> int:
+def _told_error(error: SkillNeuronsError, arguments: argparse.Namespace) -> int:
+    if not getattr(arguments, "follows", False) or isinstance(
+        error, StorageError
+    ):  # else the first rank has the same, and tells it
+        registry = getattr(arguments, "registry", None)  # who knows which plugin it came from
+        told = registry.told(error) if registry is not None else error
+        print(f"skillneurons: error: {told}", file=sys.stderr)
+    return 2
+
+
+def _told_interruption(stopped: KeyboardInterrupt, argv: Sequence[str], arguments: argparse.Namespace) -> int:
     """Say how far it came and what continues it; return the exit code of the signal."""
     import shlex
 
     from skillneurons.store_errors import without_password
 
     said = f"interrupted; {stopped}" if str(stopped) else "interrupted"
-    say([said, f"continue with: skillneurons {without_password(shlex.join(argv))}"])
+    begin = getattr(arguments, "begin", "skillneurons")
+    if not getattr(arguments, "follows", False):
+        say([said, f"continue with: {begin} {without_password(shlex.join(argv))}"])
     return SIGNALLED + int(getattr(stopped, "signum", 2))
 
 
@@ -68,7 +77,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from skillneurons.runner import run_config
 
     config, registry = checked_config(arguments)
+    if config.model.tp_plan is not None:
+        from skillneurons.ranks import checked_ranks
+
+        ranks = checked_ranks()
+        arguments.follows = not ranks.leads
+        arguments.begin = f"torchrun --nproc-per-node {ranks.size} -m skillneurons"
     outcome = run_config(config, registry)
+    if getattr(arguments, "follows", False):
+        return 0  # the first rank tells
     print(outcome.table)
     say(outcome.notes)
     return 1 if outcome.failed or outcome.problems else 0

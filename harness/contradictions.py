@@ -38,7 +38,7 @@ def contradictions(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
             )
         )
     device, spread = values.get("device", defaults.get("device")), of("model", "device_map")
-    if isinstance(spread, str) and isinstance(device, str) and device != "auto":
+    if isinstance(spread, str | Mapping) and isinstance(device, str) and device != "auto":
         found.append(
             (
                 "model.device_map",
@@ -67,4 +67,25 @@ def contradictions(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
                 f"0 gives a worker no GPU, but device is {device!r}; give it one, or leave device at auto",
             )
         )
+    if isinstance(of("model", "max_memory"), Mapping) and not isinstance(spread, str):
+        found.append(
+            ("model.max_memory", "bounds what model.device_map may place where; write model.device_map: auto beside it")
+        )
+    if of("model", "tp_plan") == "auto":
+        others = [("device_map", spread), ("quantization", of("model", "quantization"))]
+        found += [
+            ("model.tp_plan", f"'auto' does not go with model.{name} {given!r}; leave one of them out")
+            for name, given in others
+            if isinstance(given, str | Mapping)
+        ]
+        if kind == "ray":
+            why = "'auto' is of processes that torchrun starts, but executor.kind is 'ray'"
+            found.append(("model.tp_plan", f"{why}; spread the model with model.device_map there"))
+        if isinstance(device, str) and device != "auto":
+            found.append(
+                (
+                    "model.tp_plan",
+                    f"'auto' gives each process its own device, but device is {device!r}; leave it at auto",
+                )
+            )
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from skillneurons.device_sums import DeviceSums
 from skillneurons.errors import UserError
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
@@ -70,9 +71,7 @@ def correlate_encoded(
     progress: Callable[[int], None] | None = None,
 ) -> PearsonAccumulator:
     """Return the sums of encoded examples with ``values`` (examples, columns), rows in their order."""
-    sums: PearsonAccumulator = sums_of(
-        PearsonAccumulator, lm, positions_read(prompt, position) * lm.n_neurons, values.shape[1]
-    )
+    sums = sums_of(PearsonAccumulator, lm, positions_read(prompt, position) * lm.n_neurons, values.shape[1])
     place = {row.index: i for i, row in enumerate(encoded)}
     fitting = MicroBatches(batch_size)
     with recorder_for(lm, prompt, position, site) as recorder:
@@ -81,4 +80,5 @@ def correlate_encoded(
                 sums.update(read, values[[place[row.index] for row in part]])
                 if progress:
                     progress(len(part))
-    return sums
+    found: PearsonAccumulator = sums.joined() if isinstance(sums, DeviceSums) else sums
+    return found

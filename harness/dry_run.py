@@ -27,6 +27,7 @@ from skillneurons.estimate import (
     workload,
 )
 from skillneurons.forward_calls import Workload
+from skillneurons.known_shapes import NOT_RESOLVED, planned_revision
 from skillneurons.machine_speed import Speed
 from skillneurons.memory_need import MemoryNeed
 from skillneurons.plan import PlannedCell, TaskData, Unit, plan
@@ -58,7 +59,7 @@ def dry_run(config: Config, registry: Registry, machine: str | None = None) -> D
     opened = open_folder(config.output)
     opened.check()
     folder = opened.as_it_is(records=True)
-    units = plan(config, registry, folder)
+    units = plan(config, registry, folder, resolve=planned_revision)
     finished = finished_cells(folder)
     cells = [(unit, cell, cell_state(config, folder, finished, unit, cell)) for unit in units for cell in unit.cells]
     every = [one for same in finished.values() for one in same]
@@ -108,14 +109,52 @@ def _estimates(
         _add_model(parts, config, registry, opened, model, speed, own, across, tasks)
         if across and not any(unit.pending for unit in own):
             remarks.append(f"{ACROSS}: what concerns several tasks of {name} is not measured yet; a run does that")
-        remarks.append(f"tokens of {name}: counted by {model.counted}")
-        need = max((one.memory.device for (m, _), (_, one) in parts.items() if m == name), default=0.0)
-        if speed.device_bytes is not None and need > speed.device_bytes:
-            remarks.append(
-                f"{name} needs about {size_text(need)} on a device of {size_text(speed.device_bytes)}: a narrower model.dtype, "
-                "model.quantization, a smaller cache.device_gb, or model.device_map over several"
-            )
+    for counted in dict.fromkeys(model.counted for model in models.values()):
+        same = [name for name, model in models.items() if model.counted == counted]
+        remarks.append(f"tokens of {', '.join(same)}: counted by {counted}")
+    remarks += _not_here([name for name, model in models.items() if not model.here], pending)
+    for at_hand in models.values():
+        remarks += _verdict(config, at_hand, parts, speed)
     return parts, remarks
+
+
+def _not_here(names: Sequence[str], units: Sequence[Unit]) -> list[str]:
+    """Return what is told of models whose files are not here."""
+    if not names:
+        return []
+    told = f"the files of {', '.join(names)} are not here: sizes as they are published"
+    if any(unit.model in names and unit.revision == NOT_RESOLVED for unit in units):
+        told += "; the revision is not known, so that cells count as new and will get other keys"
+    return [told]
+
+
+def _verdict(
+    config: Config, at_hand: ModelAtHand, parts: Mapping[tuple[str, str], tuple[int, Estimate]], speed: Speed
+) -> list[str]:
+    """Return whether a model fits the machine's GPUs, and how many of them it takes at the least."""
+    name, shape, n = at_hand.name, at_hand.shape, speed.devices.n
+    if speed.devices.split and shape.n_experts:
+        return [f"{name} is a mixture of experts, which model.tp_plan is not there for; use model.device_map"]
+    if speed.devices.split and not shape.splits_over(n):
+        return [
+            f"{name}: its {shape.n_heads} attention and {shape.n_kv_heads} key-value heads cannot be split over {n} devices"
+        ]
+    room = speed.device_bytes
+    needs = [one.memory for (model, _), (_, one) in parts.items() if model == name and one.memory.device]
+    if room is None or not needs:
+        return []
+    need = max(needs, key=lambda one: one.device)
+    several = n > 1
+    each = f"{size_text(need.device)} on {'the fullest device' if several else 'a device'} of {size_text(room)}"
+    layers, split = (need.fewest(room, split=one) for one in (False, True))
+    if need.device <= room:
+        fewer = split if speed.devices.split else layers
+        return [f"{name} fits: about {each}" + (f"; it takes at least {fewer}" if several and fewer else "")]
+    ways = [f"{fewest} by model.{way}" for fewest, way in ((layers, "device_map"), (split, "tp_plan")) if fewest]
+    takes = f"it takes at least {', '.join(ways)}; or" if ways else "what helps:"
+    others = ["a narrower model.dtype"] if config.model.dtype == "float32" else []
+    others += ["model.quantization"] if config.model.quantization is None else []
+    return [f"{name} does not fit: about {each}; {takes} {', '.join([*others, 'a smaller cache.device_gb'])}"]
 
 
 def _together(config: Config, folder: ResultsFolder, units: Sequence[Unit]) -> list[list[Unit]]:

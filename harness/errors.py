@@ -51,6 +51,10 @@ class ClusterError(UserError):
     """A cluster that does not answer, has no room, or whose workers are not like this one: the run stops, what is finished is saved."""
 
 
+class LockstepError(StorageError):
+    """Processes that compute one model together have lost each other: the run stops, what is finished is saved."""
+
+
 class CellError(SkillNeuronsError):
     """A cell that cannot be finished; the others go on (exit 1)."""
 

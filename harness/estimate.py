@@ -17,10 +17,12 @@ from functools import cache
 
 from skillneurons.causal_calls import across_calls, unit_calls
 from skillneurons.config import Config
+from skillneurons.errors import ModelError
 from skillneurons.forward_calls import LEAST, LIKELY, MEASURED, MOST, Calls, Unknowns, Workload, tokens_of
+from skillneurons.known_shapes import known_config
 from skillneurons.machine_speed import Speed, gpu_here, known_gpu, measured_speed, stated_speed
 from skillneurons.memory_need import MemoryNeed, memory_need
-from skillneurons.model_shape import ModelShape, read_shape
+from skillneurons.model_shape import ModelShape, read_shape, shape_of
 from skillneurons.model_source import is_instructed, model_files
 from skillneurons.neutral import neutral_text
 from skillneurons.plan import PlannedCell, TaskData
@@ -63,6 +65,7 @@ class Estimate:
                 max(one.host for one in memories),
                 sum(one.disk for one in memories),
                 max(one.spool for one in memories),
+                max(memories, key=lambda one: one.device).by_devices,
             ),
         )
 
@@ -76,13 +79,20 @@ class ModelAtHand:
     count: Count = field(repr=False)
     counted: str
     template: bool
+    here: bool = True  # whether its config.json was found: else its sizes are those of ``known_shapes``
 
 
 def model_at_hand(config: Config, name: str, revision: str) -> ModelAtHand:
-    """Return what a model's files say; raise ModelError where they do not say its size."""
-    files = model_files(name, revision)
+    """Return what a model's files say, or what is known of it without them; raise ModelError where its size is not known."""
     setting = config.model.chat_template
     template = setting == "on" or (setting == "auto" and is_instructed(name))
+    try:
+        files = model_files(name, revision)
+    except ModelError:
+        known = known_config(name)
+        if known is None:
+            raise
+        return ModelAtHand(name, shape_of(known, name), *counter_of(None), template, here=False)
     return ModelAtHand(name, read_shape(files, name), *counter_of(files), template)
 
 
@@ -161,7 +171,7 @@ def estimate_of(load: Workload, model: ModelAtHand, speed: Speed, n_columns: int
     """Return the estimate of one unit, its model loaded."""
     least, likely, most = (seconds_of(load, model.shape, speed, n_columns, one) for one in (LEAST, LIKELY, MOST))
     calls = sum(unit_calls(load, LIKELY).values(), Calls())
-    memory = memory_need(load, model.shape, calls, n_columns, n_tasks)
+    memory = memory_need(load, model.shape, calls, n_columns, n_tasks, speed.devices)
     return Estimate(*between(least, likely, most, speed), tokens_of(calls), memory)
 
 
@@ -199,7 +209,7 @@ def choose_speed(config: Config, machine: str | None = None) -> Speed:
     """Return the machine that a run would take: the one that is named, this one's GPU, or its CPU."""
     dtype = config.model.dtype
     if machine is not None:
-        return stated_speed(machine, dtype)
+        return stated_speed(machine, dtype, split=config.model.tp_plan is not None)
     here = gpu_here() if config.device != "cpu" and not _torch_for_cpu() else None
     if config.device.startswith("cuda") or here is not None:
         known = known_gpu(here or "")

@@ -144,6 +144,8 @@ def run_record(
         import torch
 
         record["threads"] = torch.get_num_threads()
+        if lm.split is not None:
+            record["ranks"] = lm.split.ranks
     if problem is not None and (isinstance(problem, PluginCallError) or not isinstance(problem, SkillNeuronsError)):
         record["traceback"] = "".join(traceback.format_exception(problem))
     return record

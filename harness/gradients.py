@@ -54,4 +54,5 @@ def activation_times_gradient(
         products.append(torch.mul(*by_row).float())
     if recorder.reduce == "mean":
         products = [product.mean(dim=1, keepdim=True) for product in products]
-    return torch.cat(products, dim=2).flatten(1)
+    rows_of_all = recorder.together(products)
+    return rows_of_all if isinstance(rows_of_all, torch.Tensor) else rows_of_all.cpu()

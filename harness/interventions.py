@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from skillneurons.errors import UserError, unknown_name
 from skillneurons.model import LanguageModel
+from skillneurons.neuron_split import NeuronSplit
 from skillneurons.sequences import Sequences
 
 MODES = ("zero", "mean", "resample")
@@ -51,7 +52,8 @@ class Intervention:
     def __init__(
         self, lm: LanguageModel, edits: Mapping[int, LayerEdit], *, window: slice = slice(None), enabled: bool = True
     ) -> None:
-        self.lm, self.edits, self.window, self.enabled = lm, edits, window, enabled
+        self.lm, self.window, self.enabled = lm, window, enabled
+        self.edits = edits if lm.split is None else own_edits(lm.split, edits)
         self._sequences = Sequences(lm)
         self._handles: list[Any] = []
 
@@ -90,14 +92,35 @@ class Intervention:
 
 def edited(activations: torch.Tensor, edit: LayerEdit, window: slice = slice(None)) -> torch.Tensor:
     """Return activations (rows, positions, d_ff) with an edit made at the positions of ``window``; others keep their bits."""
-    part = activations[:, window][..., edit.neurons]
+    neurons = edit.neurons.to(activations.device)
+    part = activations[:, window][..., neurons]
     values = edit.values.to(activations.device, activations.dtype)
     new = part + values if edit.add else values.expand_as(part)
     if edit.chosen is not None:
         new = torch.where(edit.chosen.to(activations.device), new, part)
     changed = activations.clone()
-    changed[:, window, edit.neurons] = new
+    changed[:, window, neurons] = new
     return changed
+
+
+def own_edits(split: NeuronSplit, edits: Mapping[int, LayerEdit]) -> dict[int, LayerEdit]:
+    """Return what this rank has to change: its own neurons, numbered from its first; layers without one are left out."""
+    found = {}
+    for layer, edit in edits.items():
+        mine = split.of(edit.neurons)
+        if not bool(mine.any()):
+            continue
+
+        def cut(part: torch.Tensor, mine: torch.Tensor = mine) -> torch.Tensor:
+            return part[..., mine] if part.dim() and part.shape[-1] == len(mine) else part
+
+        found[layer] = LayerEdit(
+            edit.neurons[mine] - split.start,
+            cut(edit.values),
+            edit.add,
+            None if edit.chosen is None else cut(edit.chosen),
+        )
+    return found
 
 
 def flat_neurons(lm: LanguageModel, neurons: Sequence[tuple[int, int]]) -> list[int]:

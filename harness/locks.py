@@ -30,6 +30,7 @@ __all__ = ["RUNNER", "STALE_AFTER", "Locks", "read_locks"]
 
 STALE_AFTER = 120.0  # seconds without one, on another machine, until its owner is taken for dead
 RUNNER = "runner-"  # how the lock of a whole run is called, which says that somebody is at work in the folder
+ALONE = "alone"  # how the lock of ranks is called, who have the folder for themselves
 
 
 class Locks:
@@ -203,3 +204,10 @@ class Locks:
                 paths = [path for path, _ in self._held.values()]
             with contextlib.suppress(StorageError):  # a store that does not answer just now
                 self.shelf.beat(paths, self._is_mine)
+
+
+def of_others(locks: Locks, prefix: str) -> list[LockFile]:
+    """Return the locks whose names begin so and whose owners are other processes, and alive as far as can be told."""
+    names = sorted({lock.name for lock in locks.shelf.find() if lock.name.startswith(prefix)})
+    found = [lock for name in names for lock in locks.others(name)]
+    return [lock for lock in found if lock.owner is None or lock.owner.token not in TOKENS]

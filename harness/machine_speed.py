@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from skillneurons.errors import unknown_name
+from skillneurons.errors import UserError, unknown_name
 from skillneurons.forward_calls import Call, Calls
 from skillneurons.model_shape import BYTES, ModelShape
 
@@ -25,14 +25,26 @@ CPU_SHARE = 0.55  # of the rate of products that forward passes of such batches 
 OVERHEAD = 3.5e-4  # s a layer on a CPU, where counting to 50,000 takes REFERENCE
 REFERENCE = 1e-3
 GPU_OVERHEAD = 2.5e-4  # s a layer: some twenty small kernels
+SPLIT_EFFICIENCY = 0.6  # of a device's rate that it adds where layers are split: the exchanges take the rest
+EXCHANGE = 5e-5  # s of one exchange between devices; two a layer
+MOST_DEVICES = 64
 SHARE = 0.4  # of a GPU's stated rate that such batches reach
+
+
+@dataclass(frozen=True)
+class Devices:
+    """How many devices a model lies on: whole layers on each, or a part of every layer (``split``: tensor parallel)."""
+
+    n: int = 1
+    split: bool = False
 
 
 @dataclass(frozen=True)
 class Speed:
     """A machine: operations and bytes a second, seconds of overhead a layer, memory of its device, and where that is from.
 
-    ``spread`` is by what factor a time may be off either way. ``factor`` corrects times by runs that were measured.
+    ``spread`` is by what factor a time may be off either way. ``factor`` corrects times by runs that were measured. ``devices`` of
+    one kind share a model: layer after layer, of which one computes at a time, or each layer ``split`` over all.
     """
 
     told: str
@@ -44,6 +56,7 @@ class Speed:
     spread: float = 1.6
     factor: float = 1.0
     calibrated: bool = False
+    devices: Devices = Devices()
 
     def seconds(self, calls: Calls, shape: ModelShape, dtype: str) -> float:
         """Return how long forward (and backward) passes take."""
@@ -92,20 +105,37 @@ STATED = {
 }
 
 
-def stated_speed(name: str, dtype: str) -> Speed:
-    """Return a machine by its name; raise UserError for one that is not in the table."""
-    known = STATED.get(name.lower())
+def stated_speed(name: str, dtype: str, *, split: bool = False) -> Speed:
+    """Return a machine by its name, ``8xh100`` for several devices; raise UserError for one that is not in the table.
+
+    With ``split`` every layer is split over them (tensor parallel), which is quicker; else they bear the layers in turn.
+    """
+    count, _, kind = name.lower().rpartition("x") if re.match(r"\d+x", name) else ("1", "", name.lower())
+    known, n = STATED.get(kind), int(count)
     if known is None:
-        raise unknown_name("machine", name, STATED)
+        raise unknown_name("machine", kind, STATED)
+    if not 1 <= n <= MOST_DEVICES:
+        raise UserError(f"machine {name!r}: a model can be spread over 1 to {MOST_DEVICES} devices, as in 8xh100")
     rate = known.wide if dtype == "float32" else known.narrow
+    gain = 1 + (n - 1) * SPLIT_EFFICIENCY if split else 1.0
+    told = (
+        f"{kind} as its maker states it ({rate:g} TFLOP/s of {dtype}, {known.bandwidth:g} GB/s), {SHARE:.0%} of it used"
+    )
+    if n > 1:
+        told = f"{n} x {told}; " + (
+            f"every layer split over them (model.tp_plan): each more adds {SPLIT_EFFICIENCY:.0%} of one"
+            if split
+            else "one after another (model.device_map): no quicker than one"
+        )
     return Speed(
-        told=f"{name.lower()} as its maker states it ({rate:g} TFLOP/s of {dtype}, {known.bandwidth:g} GB/s), {SHARE:.0%} of it used",
-        flops=rate * 1e12 * SHARE,
-        bandwidth=known.bandwidth * 1e9 * 2 * SHARE,
-        overhead=GPU_OVERHEAD,
+        told=told,
+        flops=rate * 1e12 * SHARE * gain,
+        bandwidth=known.bandwidth * 1e9 * 2 * SHARE * gain,
+        overhead=GPU_OVERHEAD + (2 * EXCHANGE if split and n > 1 else 0.0),
         gpu=True,
         device_bytes=known.memory * 1e9,
         spread=2.5,
+        devices=Devices(n, split and n > 1),
     )
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from skillneurons.activations import ActivationRecorder
+from skillneurons.activations import ActivationRecorder, Rows
+from skillneurons.device_sums import DeviceSums
 from skillneurons.errors import SkillNeuronsError, UserError
 from skillneurons.gradients import activation_times_gradient
 from skillneurons.input_cache import InputCache
@@ -131,7 +132,7 @@ def measure(
     with recorder_for(lm, prompt, position, site, keep) as recorder:
         recorder.enabled = sums is not None
 
-        def run(part: Sequence[EncodedExample]) -> tuple[list[Output], torch.Tensor | None]:
+        def run(part: Sequence[EncodedExample]) -> tuple[list[Output], Rows | None]:
             if not gradient or sums is None:
                 reading = recorder if sums is not None else None
                 return answer(lm, task, part, prompt, reading, inputs=inputs, apart=apart)
@@ -154,13 +155,14 @@ def measure(
                         taken = activations.cpu().numpy()
                     if plant is not None:
                         taken = plant.into(taken, [row.example.id for row in part], keep)
-                    sums.update(activations if on_device and plant is None else taken, values[where])
-                    if partial is not None:
-                        partial.update(taken, values[where])
-                    if kept is not None:
-                        kept.put(where, taken)
+                    where_they_are = isinstance(activations, torch.Tensor) or isinstance(sums, DeviceSums)
+                    given = activations if on_device and plant is None and where_they_are else _host(taken)
+                    sums.update(given, values[where])
+                    _keep_beside(partial, kept, where, taken, values[where])
                 if progress:
                     progress(len(part))
+    if isinstance(sums, DeviceSums):
+        sums = sums.joined()
     return Measured(encoded, [output for output in outputs if output is not None], values, sums, failures, kept)
 
 
@@ -205,6 +207,25 @@ def _cut(batches: Iterable[Batch], size: int) -> list[Batch]:
     return [rows[start : start + size] for rows in batches for start in range(0, len(rows), size)]
 
 
+def _keep_beside(
+    partial: PartialCorrelationAccumulator | None,
+    kept: ActivationRows | None,
+    where: Sequence[int],
+    activations: Any,
+    values: npt.NDArray[np.float64],
+) -> None:
+    """Give rows to what stands beside the sums, where it is there."""
+    if partial is not None:
+        partial.update(activations, values)
+    if kept is not None:
+        kept.put(where, activations)
+
+
+def _host(rows: Any) -> Any:
+    """Return rows of activations in one place, whatever they came as."""
+    return rows if isinstance(rows, np.ndarray | torch.Tensor) else rows.cpu()
+
+
 def _batches(
     lm: LanguageModel,
     task: Task,
@@ -224,10 +245,12 @@ def _batches(
 
 
 def sums_of(accumulator: Accumulators, lm: LanguageModel, n_neurons: int, n_columns: int) -> Any:
-    """Return a statistic's accumulator, on the model's device where it can be there.
+    """Return a statistic's accumulator, on the model's device, or on each of its devices, where it can be there.
 
     Raise UserError where the model's neurons do not always fire and the statistic needs them to.
     """
+    if getattr(accumulator, "on_device", False) and len(lm.devices) > 1 and hasattr(accumulator, "beside"):
+        return DeviceSums(accumulator, n_neurons, n_columns, missing=lm.has_experts)
     if getattr(accumulator, "on_device", False):
         return accumulator(n_neurons, n_columns, missing=lm.has_experts, device=lm.device)  # type: ignore[call-arg]
     if lm.has_experts:

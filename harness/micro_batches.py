@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from skillneurons.errors import CellError
+from skillneurons.errors import CellError, LockstepError
+from skillneurons.ranks import are_joined, broken_by, largest
 
 Row = TypeVar("Row")
 Done = TypeVar("Done")
@@ -38,8 +39,15 @@ class MicroBatches:
             try:
                 result = work(part)
             except (RuntimeError, MemoryError) as error:
+                if lost := broken_by(error):
+                    raise LockstepError(f"another process of this run is gone ({lost})") from error
                 if not is_out_of_memory(error):
                     raise
+                if are_joined():  # the others wait in the middle of a pass that this one cannot take up again
+                    raise LockstepError(
+                        f"out of memory with {len(part)} examples at once, which processes that compute one model together cannot "
+                        "recover from; give a smaller attribution.batch_size or prompt.batch_size, or a smaller cache.device_gb"
+                    ) from error
                 failed = str(error).strip().splitlines()[:1] or [type(error).__name__]
             if failed is None:
                 done.append((part, result))
@@ -77,10 +85,13 @@ def _give_memory_back() -> None:
 
 
 def _device_share() -> float | None:
-    """Return the share of the GPU's memory that was taken at most since the last question; None without a GPU."""
+    """Return the share of memory that was taken at most since the last question, of the GPU that is fullest; None without a GPU."""
     if not torch.cuda.is_available():
         return None
-    total: Any = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    share = float(torch.cuda.max_memory_allocated() / total)
-    torch.cuda.reset_peak_memory_stats()
-    return share
+    places = [torch.cuda.current_device()] if are_joined() else range(torch.cuda.device_count())
+    shares = [0.0]
+    for place in places:
+        total: Any = torch.cuda.get_device_properties(place).total_memory
+        shares.append(float(torch.cuda.max_memory_allocated(place) / total))
+        torch.cuda.reset_peak_memory_stats(place)
+    return largest(max(shares))

@@ -1,7 +1,8 @@
 """A frozen causal language model and its tokenizer.
 
 Any architecture that ``AutoModelForCausalLM`` loads is welcome if its feed-forward neurons can be told by structure
-(``feed_forward``). Weights lie on one device, or spread over several by accelerate; they may be quantised by bitsandbytes.
+(``feed_forward``). Weights lie on one device, or spread over several by accelerate, or split over several processes (``neuron_split``);
+they may be quantised by bitsandbytes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from skillneurons.feed_forward import FeedForward, output_projections
+from skillneurons.neuron_split import NeuronSplit
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class LanguageModel:
     uses_chat_template: bool
     quantization: str | None = None
     parity: Parity | None = None
+    split: NeuronSplit | None = None  # where ranks hold a part of every layer each
 
     @property
     def n_layers(self) -> int:
@@ -74,7 +77,11 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.model.get_input_embeddings().weight.device
+        """Where token ids, embeddings and logits are: the device of the first layer."""
+        embeddings = self.model.get_input_embeddings()
+        device: torch.device = embeddings.weight.device
+        if embeddings.weight.is_meta:  # kept elsewhere until it is used: accelerate's hook knows where that is
+            device = _device_of(embeddings._hf_hook.execution_device)
         return device
 
     @property
@@ -84,11 +91,9 @@ class LanguageModel:
 
     @property
     def devices(self) -> list[str]:
-        """The devices that the weights lie on."""
+        """The devices that the weights lie on, ``disk`` among them where some wait there until they are used."""
         spread = getattr(self.model, "hf_device_map", None) or {"": self.device}
-        return sorted(
-            {str(torch.device(place) if not isinstance(place, int) else f"cuda:{place}") for place in spread.values()}
-        )
+        return sorted({"disk" if place == "disk" else str(_device_of(place)) for place in spread.values()})
 
     @property
     def tokens_at_once(self) -> int | None:
@@ -140,3 +145,8 @@ class LanguageModel:
         """Return the input embeddings of token ids, shape (*ids.shape, d_model)."""
         embeddings: torch.Tensor = self.model.get_input_embeddings()(ids)
         return embeddings
+
+
+def _device_of(place: Any) -> torch.device:
+    """Return a device that accelerate gives as a number, a name or a device."""
+    return torch.device("cuda", place) if isinstance(place, int) else torch.device(place)

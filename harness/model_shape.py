@@ -54,6 +54,11 @@ class ModelShape:
     small: int  # biases, norms, learned positions, routers: parameters of no account for time
     context_length: int
     window: int | None = None
+    n_experts: int = 0
+
+    def splits_over(self, n: int) -> bool:
+        """Return whether so many devices can share every layer evenly (tensor parallel)."""
+        return self.n_heads % n == 0 and self.n_kv_heads % n == 0 and (n == 1 or not self.n_experts)
 
     @property
     def n_neurons(self) -> int:
@@ -149,6 +154,7 @@ def shape_of(config: Mapping[str, Any], name: str) -> ModelShape:
         small=small,
         context_length=context,
         window=window,
+        n_experts=experts,
     )
 
 

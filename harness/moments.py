@@ -7,6 +7,7 @@ are kept once instead of once per partner: shapes broadcast, (columns, 1) or (1,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,6 +199,44 @@ class RunningMoments:
         self._shift = _filled(self._shift, about)
         apart_a, apart_v = ((one - own).nan_to_num() for one, own in zip(about, self._shift, strict=True))
         self._moments = merged(mine, theirs.moved(apart_v[:, None], apart_a[None]))
+
+    @classmethod
+    def beside(cls, parts: Sequence[RunningMoments], n_positions: int = 1) -> RunningMoments:
+        """Return the moments of the neurons of several others side by side, in host memory; all have seen the same rows.
+
+        Each part's neurons are numbered position by position, ``n_positions`` times as many; so are those of all together.
+        """
+        n_columns = parts[0].n_columns
+        found = cls(sum(part.n_neurons for part in parts), n_columns, "cpu")
+        every = [part.all() for part in parts]
+        shifts = [part._shift for part in parts if part._shift is not None]
+        if len(shifts) < len(parts):
+            return found
+
+        def wide(numbers: torch.Tensor, n: int) -> torch.Tensor:
+            return numbers.cpu().expand(-1, n).reshape(len(numbers), n_positions, -1)
+
+        def joined(numbers: Sequence[torch.Tensor], by_neuron: bool) -> torch.Tensor:
+            """Join (columns or 1, neurons or 1); what no part has by neuron is the same of all."""
+            if not by_neuron and all(
+                one.shape[1] == 1 < part.n_neurons for one, part in zip(numbers, parts, strict=True)
+            ):
+                return numbers[0].cpu()
+            most = max(len(one) for one in numbers)
+            by_part = [wide(one.expand(most, -1), part.n_neurons) for one, part in zip(numbers, parts, strict=True)]
+            return torch.cat(by_part, dim=2).flatten(1)
+
+        about = shifts[0][1].cpu()
+        every = [
+            one.moved((shift[1].cpu() - about).nan_to_num()[:, None].to(one.mean_value.device), one.n.new_zeros((1, 1)))
+            for one, shift in zip(every, shifts, strict=True)
+        ]
+        once = ("n", "mean_value", "m2_value")  # where nothing is missing
+        found._moments = Moments(
+            *(joined([getattr(one, name) for one in every], name not in once) for name in Moments.__slots__)
+        )
+        found._shift = (joined([shift[0][None] for shift in shifts], True)[0], about)
+        return found
 
     def counts(self) -> Doubles:
         """Return the number of scored rows of each column, shape (columns,); of the neuron that fired most often."""

@@ -16,6 +16,7 @@ import torch
 from skillneurons.errors import ModelError
 from skillneurons.interventions import flat_neurons
 from skillneurons.model import LanguageModel
+from skillneurons.neuron_split import local, whole_weight
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class OutputVocabulary:
 def output_vector(lm: LanguageModel, layer: int, neuron: int) -> torch.Tensor:
     """Return what the neuron's activation multiplies, shape (d_model,), float32."""
     projection: Any = lm.projections[layer]
-    weight: torch.Tensor = projection.weight
+    weight: torch.Tensor = projection.weight if lm.split is not None else whole_weight(projection.weight)
     if lm.quantization is not None or weight.is_meta:  # packed, or kept elsewhere until it is used: ask the projection
         unit = torch.zeros((2, lm.d_ff), device=lm.device, dtype=lm.dtype)
         unit[1, neuron] = 1.0
         put_out: torch.Tensor = projection(unit).detach().float()
         return put_out[1] - put_out[0]
     linear = isinstance(projection, torch.nn.Linear)  # transformers' Conv1D keeps its weight transposed
+    if lm.split is not None:
+        return lm.split.column(local(weight), neuron).float()
     return (weight[:, neuron] if linear else weight[neuron]).detach().float()
 
 

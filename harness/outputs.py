@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-from skillneurons.activations import ActivationRecorder
+from skillneurons.activations import ActivationRecorder, Rows, rows_together
 from skillneurons.generation import Continuation, Sampling, generate, second_turn
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample, encode_examples, equal_length_batches
@@ -171,10 +171,10 @@ def answer(
     *,
     inputs: InputCache | None = None,
     apart: bool = False,
-) -> tuple[list[Output], torch.Tensor | None]:
+) -> tuple[list[Output], Rows | None]:
     """Return the outputs of a batch and, with a recorder, its activations.
 
-    Activations have shape (batch, n_layers * d_ff) and are read before any answer token runs. Texts are
+    Activations have shape (batch, n_layers * d_ff), each layer's on its own device, and are read before any answer token runs. Texts are
     greedy unless ``sampling`` says otherwise. Without a prompt, the inputs are run and kept in ``inputs``; a prompt after the input
     begins from what is kept there. ``apart`` runs inputs of one length together (rows stand by length) where
     otherwise different lengths are padded.
@@ -200,7 +200,7 @@ def _begun(
     recorder: ActivationRecorder | None,
     inputs: InputCache | None,
     apart: bool,
-) -> tuple[Prefix, torch.Tensor | None]:
+) -> tuple[Prefix, Rows | None]:
     """Return input and prompt after their pass, and what the recorder read of them."""
     read = recorder.last_positions if recorder else 1
     if prompt is not None and prompt.placement == "append":
@@ -208,15 +208,15 @@ def _begun(
         if recorder:
             recorder.forget()
         prefix = run_prompt(lm, start, prompt, read=read)
-        return prefix, recorder.take() if recorder else None
+        return prefix, recorder.take_where_they_are() if recorder else None
     parts, taken = [], []
     for same in by_length(rows) if apart else [rows]:
         parts.append(run_prefix(lm, same, prompt, read=read))
         if recorder:
-            taken.append(recorder.take())
+            taken.append(recorder.take_where_they_are())
         if inputs is not None and prompt is None and parts[-1].mask is None:
             inputs.keep(same, parts[-1].cache)
-    return side_by_side(parts), torch.cat(taken) if taken else None
+    return side_by_side(parts), rows_together(taken) if taken else None
 
 
 @torch.inference_mode()
@@ -226,18 +226,18 @@ def read_inputs(
     prompt: SoftPrompt | None,
     recorder: ActivationRecorder,
     inputs: InputCache | None = None,
-) -> torch.Tensor:
+) -> Rows:
     """Return what a recorder reads of inputs and prompt (batch, n_positions * n_neurons); no logit is computed."""
     read = recorder.last_positions
     if prompt is not None and prompt.placement == "append":
         start = (inputs or InputCache(lm, room=0)).start(rows)
         recorder.forget()
         run_prompt(lm, start, prompt, logits=False, read=read)
-        return recorder.take()
+        return recorder.take_where_they_are()
     prefix = run_prefix(lm, rows, prompt, logits=False, read=read)
     if inputs is not None and prompt is None and prefix.mask is None:
         inputs.keep(rows, prefix.cache)
-    return recorder.take()
+    return recorder.take_where_they_are()
 
 
 def choice_log_probs(

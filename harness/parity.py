@@ -19,6 +19,7 @@ from skillneurons.feed_forward import FeedForward
 from skillneurons.input_cache import InputCache
 from skillneurons.inputs import EncodedExample
 from skillneurons.model import LanguageModel, Parity
+from skillneurons.neuron_split import whole_weight
 from skillneurons.prefix import places_after, run_prompt
 from skillneurons.prompt import SoftPrompt
 from skillneurons.types import Example
@@ -151,7 +152,7 @@ def _layer_difference(lm: LanguageModel, layer: FeedForward, recorded: torch.Ten
         expected = experts_output(layer.experts, by_expert, seen["chosen"], seen["weights"])[0].float()
         return _difference(expected, put_out)
     projection: Any = layer.projection
-    weight = projection.weight
+    weight = whole_weight(projection.weight)
     row = recorded.to(put_out.device, lm.dtype)
     if lm.quantization is not None or weight.is_meta:  # packed, or kept elsewhere until it is used
         expected = projection(row[None])[0].float()
@@ -159,9 +160,10 @@ def _layer_difference(lm: LanguageModel, layer: FeedForward, recorded: torch.Ten
         linear = isinstance(projection, torch.nn.Linear)  # transformers' Conv1D keeps its weight transposed
         expected = (weight @ row if linear else row @ weight).float()
         if projection.bias is not None:
-            expected = expected + projection.bias.float()
+            expected = expected + whole_weight(projection.bias).float()
     if expected.shape != put_out.shape:
         return float("inf")
-    residuals = [one.reshape(-1, one.shape[-1])[-1].float() for one in seen["given"] if one.shape == seen["out"].shape]
+    given = [one.to(put_out.device) for one in seen["given"] if one.shape == seen["out"].shape]
+    residuals = [one.reshape(-1, one.shape[-1])[-1].float() for one in given]
     ways = [expected, *(expected + one for one in residuals)]  # some layers (BLOOM) add the residual themselves
     return min(_difference(way, put_out) for way in ways)

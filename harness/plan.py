@@ -8,7 +8,7 @@ change a number by float rounding at most.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,7 +86,8 @@ def settings_of(config: Config) -> dict[str, dict[str, Any]]:
         name: getattr(config, name).model_dump(mode="json") for name in ("model", "prompt", "data", "attribution")
     }
     sections["attribution"].pop("batch_size")
-    sections["model"].pop("device_map")
+    for where in ("device_map", "max_memory", "tp_plan"):
+        sections["model"].pop(where)
     if sections["attribution"]["position"] == "input_last":
         sections["prompt"] = {}
     if config.causal.enabled:
@@ -112,16 +113,20 @@ def load_task_data(config: Config, registry: Registry, name: str, options: Mappi
 
 
 def plan(
-    config: Config, registry: Registry, folder: ResultsFolder, finished: Container[str] = frozenset()
+    config: Config,
+    registry: Registry,
+    folder: ResultsFolder,
+    finished: Container[str] = frozenset(),
+    resolve: Callable[[str, str | None], tuple[str, str]] = resolve_model,
 ) -> list[Unit]:
     """Return the units of a run in order, each with its cells and which of them are finished.
 
-    ``finished`` are keys known to be so; the other cells are read.
+    ``finished`` are keys known to be so; the other cells are read. ``resolve`` tells each model's revision.
     """
     refuse_what_cannot_be_merged(config, registry)
     settings = settings_of(config)
     metrics = [registry.metric(name) for name in config.metrics]
-    sources = {name: resolve_model(name, config.model.revision)[1] for name in config.models}
+    sources = {name: resolve(name, config.model.revision)[1] for name in config.models}
     data = {name: load_task_data(config, registry, name, options) for name, options in config.tasks.items()}
     units = []
     for model, revision in sources.items():

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from skillneurons.atomic import make_folder, write_together
 from skillneurons.errors import ResultsError, UserError
 from skillneurons.model import LanguageModel
+from skillneurons.neuron_split import whole_weight
 
 INITS = ("SAMPLE_VOCAB", "TEXT", "RANDOM")
 PLACEMENTS = ("append", "prepend")
@@ -113,11 +114,10 @@ def initial_prompt(
             f"prompt.prompt_tuning_init {init!r} must be one of {', '.join(INITS)}; "
             f"prompt.placement {placement!r} one of {', '.join(PLACEMENTS)}"
         )
-    table = lm.model.get_input_embeddings().weight.detach()
     generator = torch.Generator().manual_seed(seed)
     if init == "RANDOM":
-        spread = table.float().std().cpu()
-        embeddings = torch.randn(num_virtual_tokens, table.shape[1], generator=generator) * spread
+        spread = whole_weight(lm.model.get_input_embeddings().weight.detach()).float().std().cpu()
+        embeddings = torch.randn(num_virtual_tokens, lm.d_model, generator=generator) * spread
     else:
         if init == "TEXT":
             ids = lm.encode_answer(text or "")

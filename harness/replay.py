@@ -24,6 +24,7 @@ from skillneurons.model import LanguageModel
 from skillneurons.outputs import choice_outputs, score_answers, text_outputs
 from skillneurons.prefix import Prefix, copied_cache, run_prefix, run_prompt
 from skillneurons.prompt import SoftPrompt
+from skillneurons.ranks import agree
 from skillneurons.reference import Reference, stages_of
 from skillneurons.task_setup import follow_up
 from skillneurons.types import Output, Task
@@ -56,6 +57,7 @@ class Replay:
         Raise CellError where a change makes the logits non-finite.
         """
         stages_of(self.positions, self.prompt)
+        agree("the neurons that are changed", repr(changes))
         place = {row.index: i for i, row in enumerate(self.encoded)}
         found: list[list[Output | None]] = [[None] * len(self.encoded) for _ in changes]
         fitting = self.fitting or MicroBatches(self.batch_size)
@@ -268,7 +270,7 @@ def _ids(rows: Sequence[EncodedExample]) -> list[str]:
 
 def _some(prefix: Prefix, rows: Sequence[int]) -> Prefix:
     """Return some rows of a prefix, each as often as it is named; the prefix stays as it is."""
-    picked = torch.tensor(rows, device=prefix.log_probs.device)
+    picked = torch.tensor(rows)  # in host memory, from where it selects on every layer's device
     cache = copied_cache(prefix.cache)
     cache.batch_select_indices(picked)
     return Prefix(cache, prefix.log_probs[picked], None if prefix.mask is None else prefix.mask[picked])

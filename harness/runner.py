@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillneurons.config import Config, load_config
-from skillneurons.errors import ClusterError, StorageError
+from skillneurons.errors import ClusterError, LockstepError, StorageError
 from skillneurons.executor import executor_of
 from skillneurons.interruption import Interrupted, Interruption
-from skillneurons.locks import RUNNER, Locks
+from skillneurons.locks import ALONE, RUNNER, Locks, of_others
 from skillneurons.plan import Unit, plan
 from skillneurons.progress import Progress
+from skillneurons.ranks import follows
 from skillneurons.registry import Registry, load_registry
 from skillneurons.results import BOARD_INDEX, Result, ResultsFolder, is_finished, open_folder
 from skillneurons.run_context import RunContext
@@ -67,8 +68,18 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
 
     ``plant`` puts neurons of known truth into the tuned pass (selftest); such results belong into a folder of their own. Raise
     Interrupted where it is stopped by a signal, StorageError where nothing can be written, ClusterError where the cluster it
-    was to run on fails it: what is finished is saved.
+    was to run on fails it: what is finished is saved. With ``model.tp_plan`` this process is one of several that run the same (``lockstep``).
     """
+    if config.model.tp_plan is None:
+        return _run_config(config, registry, progress, plant)
+    from skillneurons.lockstep import in_lockstep
+
+    with in_lockstep(config.output) as output:
+        own = config.model_copy(update={"output": str(output)})
+        return _run_config(own, registry, progress and not follows(), plant)
+
+
+def _run_config(config: Config, registry: Registry, progress: bool, plant: Plant | None) -> RunOutcome:
     folder = open_folder(config.output)
     interruption = Interruption()
     units: list[Unit] = []
@@ -78,8 +89,9 @@ def run_config(config: Config, registry: Registry, *, progress: bool = True, pla
     except (StorageError, ClusterError) as error:
         if not units:
             raise
+        kind = next(one for one in (ClusterError, LockstepError, StorageError) if isinstance(error, one))
         standing = _standing(folder.as_known(), units)
-        raise type(error)(f"{folder.told(str(error))}; {standing}, the same command goes on from there") from error
+        raise kind(f"{folder.told(str(error))}; {standing}, the same command goes on from there") from error
     except KeyboardInterrupt as stopped:
         raise Interrupted(_standing(folder, units), interruption.signum or signal.SIGINT) from stopped
 
@@ -116,24 +128,35 @@ def _run(
         )
         with display:
             executor.execute(context, units)
-            table, problems = _compile(context, index, len(keys))
+            alone = config.model.tp_plan is not None and follows()  # whose folder is thrown away
+            table, problems = ("", []) if alone else _compile(context, index, len(keys))
     tried = folder.read_cells(open_cells)
     failed = sum(result is not None and result.status == "failed" for result in tried) + len(context.unfinished)
     return RunOutcome(folder, keys, failed, table, problems, [folder.told(one) for one in (*problems, *notes)])
 
 
 def _announce(locks: Locks, notes: list[str], say: Callable[[str], None]) -> None:
-    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends already."""
+    """Say that a runner is at work here, which keeps the doctor from mending; wait while one mends already.
+
+    Wait too while ranks have the folder for themselves: they wait for every runner that was there before them.
+    """
     name = f"{RUNNER}{locks.me.token[:8]}"
     if locks.holds(name):
         return
-    locks.take([name])
     told = False
-    while locks.others("doctor"):
+    while True:
+        locks.take([name])
+        mending, alone = locks.others("doctor"), of_others(locks, ALONE)
+        if not mending and not alone:
+            return
+        if alone:
+            locks.release([name])
         if not told:
-            who = ", ".join(locks.owners(["doctor"]))
-            say(f"waiting for {who}, who is mending the folder")
-            notes.append(f"waited for {who}, who was mending the folder")
+            who = ", ".join(locks.owners(["doctor", ALONE]))
+            now, then = ("is", "was") if mending else ("has", "had")
+            what = "mending the folder" if mending else "the folder alone (model.tp_plan)"
+            say(f"waiting for {who}, who {now} {what}")
+            notes.append(f"waited for {who}, who {then} {what}")
             told = True
         time.sleep(POLL)
 

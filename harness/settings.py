@@ -46,12 +46,32 @@ class ModelSettings(Section):
         about("Where the feed-forward neurons are, as in mlp.down_proj, for an architecture that cannot be told."),
     ] = None
     device_map: Annotated[
-        Literal["auto", "balanced", "balanced_low_0", "sequential"] | None,
-        about("How a model is spread over several devices (accelerate); device stays auto then."),
+        Literal["auto", "balanced", "balanced_low_0", "sequential"]
+        | Annotated[dict[Text, Annotated[int, Field(ge=0)] | Text], Field(min_length=1)]
+        | None,
+        about(
+            "How a model is spread over several devices (accelerate), or a mapping from modules to GPUs, cpu or disk; device stays auto."
+        ),
+    ] = None
+    max_memory: Annotated[
+        dict[Text, Text] | None,
+        about("The most that device_map may place on each device, by number or cpu, as in {0: 20GiB, cpu: 60GiB}."),
+    ] = None
+    tp_plan: Annotated[
+        Literal["auto"] | None,
+        about(
+            "Whether every layer is split over the processes that torchrun started, by transformers' plan for the model."
+        ),
     ] = None
     quantization: Annotated[
         Literal["8bit", "4bit"] | None, about("Weights of 8 or 4 bits (bitsandbytes); the rest stays in dtype.")
     ] = None
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        """A GPU's number may be written as a number."""
+        return {str(k) if type(k) is int else k: v for k, v in value.items()} if isinstance(value, dict) else value
 
     @field_validator("chat_template", mode="before")
     @classmethod

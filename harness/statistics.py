@@ -10,7 +10,7 @@ length-sorted batches with drifting means cost nothing). r is NaN where a column
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,6 +225,20 @@ class PearsonAccumulator(Accumulator):
         """Move the sums to another device; no number changes."""
         self._sums.to(device)
         return self
+
+    @classmethod
+    def beside(cls, parts: Sequence[PearsonAccumulator], n_positions: int = 1) -> PearsonAccumulator:
+        """Return an accumulator of the neurons of several others side by side, that have seen the same rows (``moments``)."""
+        first = parts[0]
+        found = cls(sum(part.n_neurons for part in parts), first.n_columns, missing=any(one.missing for one in parts))
+        found._limit = max(part._limit for part in parts)
+        found._sums = first._sums.beside([part._sums for part in parts], n_positions)
+        return found
+
+    @property
+    def device(self) -> Any:
+        """Where the sums are kept."""
+        return self._sums.device
 
     def mean_and_sd(self) -> tuple[Array, Array]:
         """Return mean and population sd of each column's values, shapes (columns,)."""

@@ -17,6 +17,7 @@ from skillneurons.inputs import EncodedExample
 from skillneurons.model import LanguageModel
 from skillneurons.output_vocabulary import token_text
 from skillneurons.prompt import SoftPrompt
+from skillneurons.ranks import mean_over_ranks
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def token_view(
     usable = len(seen) == lm.n_layers and all(one is not None for one in seen)
     places = [list(one) for one in read] or [[-1]] * len(neurons)
     attention = [
-        seen[layer][0, :, at].float().mean(dim=(0, 1)).tolist() if usable else None
+        mean_over_ranks(seen[layer][0, :, at].float().mean(dim=(0, 1))).tolist() if usable else None
         for (layer, _), at in zip(neurons, places, strict=True)
     ]
     return TokenView(

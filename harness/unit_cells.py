@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from skillneurons.errors import SkillNeuronsError, StorageError
 from skillneurons.finished_cell import failed_cell, ok_cell, run_record
 from skillneurons.plan import PlannedCell, Unit
+from skillneurons.ranks import agree
 from skillneurons.results import Result, is_finished
 from skillneurons.run_context import RunContext
 
@@ -23,6 +24,7 @@ def run_unit(context: RunContext, unit: Unit, lm: LanguageModel | None, problem:
     """
     started = time.time()
     left = {cell.key: cell for cell in unit.pending}
+    agree("what is to be done next", " ".join(left))
     if problem is None and lm is not None:
         from skillneurons.unit import measure_unit
         from skillneurons.unit_causal import causal_of_cell

@@ -334,6 +334,55 @@ def test_a_stated_machine_has_device_memory_and_one_too_small_is_told(
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "machine", "settings", "told"),
+    [
+        ("7B", "h100", [], "fits: about 21 GB on a device of 80 GB"),
+        (
+            "72B",
+            "h100",
+            [],
+            "does not fit: about 160 GB on a device of 80 GB; it takes at least 3 by model.device_map, 4 by model.tp_plan; or "
+            "model.quantization, a smaller cache.device_gb",
+        ),
+        ("72B", "4xh100", [], "fits: about 44 GB on the fullest device of 80 GB; it takes at least 3"),
+        (
+            "72B",
+            "4xh100",
+            ["model.tp_plan=auto"],
+            "fits: about 43 GB on the fullest device of 80 GB; it takes at least 4",
+        ),
+        (
+            "4B",
+            "8xh100",
+            ["model.tp_plan=auto"],
+            "its 20 attention and 20 key-value heads cannot be split over 8 devices",
+        ),
+        (
+            "MoE-A2.7B",
+            "2xh100",
+            ["model.tp_plan=auto"],
+            "is a mixture of experts, which model.tp_plan is not there for; use model.device_map",
+        ),
+    ],
+)
+def test_whether_a_model_fits_is_told_without_its_files(
+    model: str, machine: str, settings: list[str], told: str, tmp_path: Path
+) -> None:
+    name = f"Qwen/Qwen1.5-{model}"
+    config = config_of(tmp_path, "model.dtype=bfloat16", *settings, models=[name])
+    found = dry_run(config, load_registry(), machine)
+    assert [state.state for _, _, state in found.cells] == ["new"]
+    assert found.remarks[1:3] == [
+        f"tokens of {name}: counted by four characters a token",
+        f"the files of {name} are not here: sizes as they are published; the revision is not known, so that cells count as new and "
+        "will get other keys",
+    ]
+    assert found.remarks[3].startswith(name)
+    assert found.remarks[3].removeprefix(name).lstrip(": ") == told
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("option", [["--json"], ["--machine", "h100"]])
 def test_options_of_a_dry_run_are_refused_without_it(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *option]) == 2

@@ -17,10 +17,11 @@ from skillneurons.calibration import calibrated
 from skillneurons.causal_calls import across_calls, replayed, unit_calls
 from skillneurons.config import Config, load_config
 from skillneurons.dry_run import dry_run
-from skillneurons.errors import ModelError
+from skillneurons.errors import ModelError, UserError
 from skillneurons.estimate import between, choose_speed, model_at_hand, rows_by_split, workload
 from skillneurons.forward_calls import LEAST, LIKELY, MOST, Call, Workload, tokens_of, tuning_calls
-from skillneurons.machine_speed import STATED, Speed, known_gpu, measured_speed, stated_speed
+from skillneurons.known_shapes import NOT_RESOLVED, planned_revision
+from skillneurons.machine_speed import STATED, Devices, Speed, known_gpu, measured_speed, stated_speed
 from skillneurons.memory_need import memory_need as need_of
 from skillneurons.model_shape import ModelShape, read_shape, shape_of
 from skillneurons.plan import plan
@@ -337,8 +338,62 @@ def test_memory_by_hand() -> None:
     found = need_of(load, SHAPE, calls, columns=3)
     assert found.host == device + host + memory_need.INTERPRETER and found.device == 0
     on_gpu = need_of(replace(load, gpu=True), SHAPE, calls, columns=3)
-    assert on_gpu.device == device + memory_need.CONTEXT_GPU and on_gpu.host == host + memory_need.INTERPRETER_GPU
+    sums = 8 * 16 * (3 + 3) * 6  # are on the GPU then
+    assert on_gpu.device == device + sums + memory_need.CONTEXT_GPU
+    assert on_gpu.host == host - sums + memory_need.INTERPRETER_GPU
     assert found.disk == 2 * 4 * 16 * 3 + 3 * memory_need.CELL_JSON + 3 * 10 * 4 * 7 + 4 * 5 * 4 and found.spool == 0
+
+
+def test_memory_of_two_devices_by_hand() -> None:
+    rows: dict[Split, list[Row]] = {"train": [], "validation": [], "discovery": [SHORT] * 5, "heldout": [SHORT] * 2}
+    load = replace(load_of(rows, "causal.enabled=false", kv=SHAPE.kv_bytes("float32"), tested=()), gpu=True)
+    calls, kv = Counter({Call(2, 5, 4, 1): 1}), SHAPE.kv_bytes("float32")
+    sums = 8 * 16 * (3 + 3)
+    logits, kept, cache = 4 * 6 * 2 * 10, 4 * 7 * kv, 1.25 * 2 * 9 * kv
+    layer = 4 * SHAPE.layer_weights
+    by_layers = need_of(load, SHAPE, calls, 3, 0, Devices(2))
+    assert by_layers.device == pytest.approx(
+        (2 * SHAPE.parameters + layer) + kept / 2 + cache / 2 + 4 * 10 * (6 * 4 + 3 * 8) + logits + sums / 2 + 600e6
+    )
+    split = replace(SHAPE, n_kv_heads=2)
+    both = need_of(replace(load, kv=split.kv_bytes("float32")), split, calls, 3, 0, Devices(2, split=True))
+    assert both.device == pytest.approx(
+        2 * split.parameters + kept + cache + 4 * 10 * (6 * 4 + 3 * 8 / 2) + logits + sums * 6 + 600e6
+    )
+    assert both.device == both.by_devices["split 2"] and by_layers.device == by_layers.by_devices["layers 2"]
+    assert "split 2" not in by_layers.by_devices and "split 3" not in both.by_devices  # heads that cannot be dealt out
+    need = replace(by_layers, by_devices={"layers 1": 9.0, "layers 2": 5.0, "layers 4": 3.0, "split 1": 9.0})
+    assert [need.fewest(room, split=False) for room in (9.0, 6.0, 4.0, 2.0)] == [1, 2, 4, None]
+    assert need.fewest(8.0, split=True) is None
+
+
+def test_several_devices_of_a_kind() -> None:
+    one, in_turn = stated_speed("h100", "bfloat16"), stated_speed("8xH100", "bfloat16")
+    split = stated_speed("8xh100", "bfloat16", split=True)
+    assert (in_turn.devices, split.devices) == (Devices(8), Devices(8, split=True))
+    assert in_turn.flops == one.flops and split.flops == pytest.approx(one.flops * (1 + 7 * 0.6))
+    assert in_turn.device_bytes == split.device_bytes == one.device_bytes
+    rates = "h100 as its maker states it (989 TFLOP/s of bfloat16, 3350 GB/s), 40% of it used"
+    assert in_turn.told == f"8 x {rates}; one after another (model.device_map): no quicker than one"
+    assert split.told == f"8 x {rates}; every layer split over them (model.tp_plan): each more adds 60% of one"
+    assert stated_speed("1xh100", "bfloat16", split=True) == one
+    with pytest.raises(UserError) as caught:
+        stated_speed("100xh100", "bfloat16")
+    assert str(caught.value) == "machine '100xh100': a model can be spread over 1 to 64 devices, as in 8xh100"
+
+
+@pytest.mark.parametrize("size", [*QWEN15, "110B", "MoE-A2.7B"])
+def test_sizes_of_qwen15_are_known_without_its_files(size: str) -> None:
+    config = load_config(None, ["model.dtype=bfloat16"])
+    for name in (f"Qwen/Qwen1.5-{size}", f"Qwen/Qwen1.5-{size}-Chat"):
+        assert planned_revision(name) == (name, NOT_RESOLVED) and planned_revision(name, "abc") == (name, "abc")
+        model = model_at_hand(config, name, NOT_RESOLVED)
+        published = {"110B": 111.2e9, "MoE-A2.7B": 14.3e9}.get(size) or QWEN15[size][1]
+        assert model.shape.parameters == pytest.approx(published, rel=2e-3)
+        assert not model.here and model.counted == "four characters a token"
+        assert model.template == name.endswith("Chat")
+    with pytest.raises(ModelError, match="'Qwen/Qwen1.5-3B': no such folder, and the hub gives no model of that id"):
+        planned_revision("Qwen/Qwen1.5-3B")
 
 
 @pytest.mark.parametrize("size", QWEN15)

@@ -60,6 +60,57 @@ def test_a_device_map_is_accelerates_and_gives_the_same(model_folder: Callable[[
         sn.load_model(place, device="cpu", device_map="auto")
 
 
+def parts_of(place: int | str, offloaded: int | str) -> dict[str, int | str]:
+    outside = dict.fromkeys(("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), place)
+    return {**outside, "model.layers.0": place, "model.layers.1": offloaded, "model.layers.2": place}
+
+
+@pytest.mark.filterwarnings("default")  # accelerate's own, about weights that stay elsewhere
+@pytest.mark.parametrize("device_map", [parts_of("cpu", "disk"), parts_of("disk", "cpu"), {"": "cpu"}])
+def test_a_mapping_from_modules_to_devices(
+    device_map: dict[str, int | str], model_folder: Callable[[str], Path]
+) -> None:
+    place = str(model_folder("llama"))
+    spread, whole = sn.load_model(place, device_map=device_map), sn.load_model(place, device="cpu")
+    assert spread.device == torch.device("cpu") and set(spread.devices) == set(map(str, device_map.values()))
+    ids = torch.tensor([whole.encode("What is 3 and 4?")])
+    with torch.no_grad():
+        torch.testing.assert_close(spread.model(input_ids=ids).logits, whole.model(input_ids=ids).logits)
+    for lm in (whole, spread):
+        lm.model.set_attn_implementation("eager")
+    mine, theirs = (sn.correlate(lm, [f"What is {i}?" for i in range(12)], list(range(12))) for lm in (spread, whole))
+    torch.testing.assert_close(torch.tensor(mine), torch.tensor(theirs))
+
+
+def test_a_device_that_is_not_there_is_named_by_its_module(model_folder: Callable[[str], Path]) -> None:
+    n = torch.cuda.device_count()
+    for place in (n, "cuda:99", "gpu"):
+        with pytest.raises(sn.UserError) as caught:
+            sn.load_model(str(model_folder("llama")), device_map={"model": "cpu", "lm_head": place})
+        shown = 99 if place == "cuda:99" else place
+        assert str(caught.value) == (
+            f"model.device_map: 'lm_head' is to lie on {shown!r}, and torch sees {n} GPUs here, numbered from 0; write the number of a "
+            "GPU, cpu or disk"
+        )
+    with pytest.raises(sn.UserError) as caught:
+        sn.load_model(str(model_folder("llama")), max_memory={"0": "1GiB"})
+    assert str(caught.value) == (
+        "model.max_memory bounds what model.device_map may place where; write model.device_map: auto beside it"
+    )
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="torch sees fewer than two GPUs here")
+@pytest.mark.parametrize("device_map", ["balanced", {**parts_of(0, 1), "lm_head": 1}])
+def test_two_gpus_give_what_one_device_gives(
+    device_map: str | dict[str, int | str], model_folder: Callable[[str], Path]
+) -> None:
+    place = str(model_folder("llama"))
+    spread, whole = sn.load_model(place, device_map=device_map), sn.load_model(place, device="cpu")
+    assert spread.parity is not None and spread.parity.activations < 1e-4
+    mine, theirs = (sn.correlate(lm, [f"What is {i}?" for i in range(12)], list(range(12))) for lm in (spread, whole))
+    torch.testing.assert_close(torch.tensor(mine), torch.tensor(theirs), atol=1e-4, rtol=1e-4)
+
+
 def test_a_model_over_several_devices_is_given_a_plain_number_of_logits(qwen: sn.LanguageModel) -> None:
     assert torch.equal(qwen.last_logits(2), torch.tensor([-2, -1])) and len(qwen.last_logits(0)) == 0
     qwen.model.hf_device_map = {"model.embed_tokens": 0, "model.layers": 1, "lm_head": "cpu"}

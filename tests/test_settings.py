@@ -59,11 +59,37 @@ def test_a_whole_number_is_the_same_number() -> None:
         ),
         ({"device": "cuda", "model": {"device_map": "auto"}}, ["model.device_map"]),
         ({"device": "auto", "model": {"device_map": "auto"}}, []),
+        ({"device": "cpu", "model": {"device_map": {"model": 0}}}, ["model.device_map"]),
+        ({"model": {"device_map": "auto", "max_memory": {"0": "20GiB"}}}, []),
+        ({"model": {"device_map": {"model": 0}, "max_memory": {"0": "20GiB"}}}, ["model.max_memory"]),
+        ({"model": {"max_memory": {"0": "20GiB"}}}, ["model.max_memory"]),
+        ({"model": {"tp_plan": "auto"}}, []),
+        ({"device": "cuda", "model": {"tp_plan": "auto"}}, ["model.tp_plan"]),
+        ({"model": {"tp_plan": "auto", "device_map": "auto", "quantization": "4bit"}}, ["model.tp_plan"] * 2),
         ({"prompt": 3, "model": [], "device": None}, []),
     ],
 )
 def test_what_cannot_go_together(values: dict[str, object], keys: list[str]) -> None:
     assert [key for key, _ in contradictions(values, DEFAULTS)] == keys
+
+
+def test_where_weights_lie_is_written_by_module_and_by_number() -> None:
+    model = {"device_map": {"model.layers.0": 0, "lm_head": "cpu"}}
+    assert Config.model_validate({"tasks": ["hans"], "model": model}).model.device_map == model["device_map"]
+    spread = {"device_map": "auto", "max_memory": {0: "20GiB", "cpu": "60GiB"}}
+    found = Config.model_validate({"tasks": ["hans"], "model": spread}).model
+    assert found.max_memory == {"0": "20GiB", "cpu": "60GiB"}
+    for wrong in ({"device_map": {}}, {"device_map": {"model": -1}}, {"max_memory": {0: 20}}, {"tp_plan": "colwise"}):
+        with pytest.raises(ValidationError):
+            Config.model_validate({"tasks": ["hans"], "model": wrong})
+
+
+def test_where_weights_lie_is_part_of_no_key() -> None:
+    from skillneurons.plan import settings_of
+
+    plain = settings_of(Config.model_validate({"tasks": ["hans"]}))
+    for model in ({"device_map": {"model": 0}}, {"device_map": "auto", "max_memory": {0: "9GiB"}}, {"tp_plan": "auto"}):
+        assert settings_of(Config.model_validate({"tasks": ["hans"], "model": model})) == plain
 
 
 def test_a_config_made_by_hand_is_checked_too() -> None:

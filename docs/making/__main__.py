@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from making import board_table, check_pages, command_pages, hook_pages, tables
+from making import board_table, check_pages, command_pages, hook_pages, model_sizes, tables
 from making.blocks import Maker, filled
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -26,6 +26,7 @@ MAKERS: Mapping[str, Maker] = {
     "config": tables.config_text,
     "checks": check_pages.checks,
     "board": board_table.board,
+    "model-sizes": model_sizes.model_sizes,
     "nav-hooks": lambda: "\n".join(f"- hooks/{name}.md" for name in hook_pages.hooks()),
     "nav-commands": lambda: "\n".join(f"- commands/{name}.md" for name in command_pages.commands()),
 }
