@@ -36,7 +36,9 @@ def check_examples(kept: KeptPass, unit: Unit, ledger: Ledger) -> None:
             _say(kept, ledger, what, "the examples are not those of the task")
         grader = unit.data.grader or {}
         if grader and not grader.get("synthetic"):
-            ledger.cannot(kept.place, f"its answers are not graded again: {told(grader.get('name'))} costs time or money")
+            ledger.cannot(
+                kept.place, f"its answers are not graded again: {told(grader.get('name'))} costs time or money"
+            )
         elif not found:
             pairs = _pairs(kept, unit)
             for what in [*_answers(kept, unit, pairs), *_values(kept, unit, pairs)]:
