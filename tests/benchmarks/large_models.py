@@ -17,7 +17,8 @@ from pathlib import Path
 from estimate_check import command, estimated, measured
 
 CASES = ("0.5B/2", "0.5B/4", "0.5B/8", "1.8B/2")
-TASK, LIMIT = "arithmetic", ["--limit", "8"]
+TASK = "arithmetic"
+SMALL = ["--limit", "8", "--set", "prompt.steps=10", "--set", "causal.cards=0", "--set", "causal.steering=[2.0]"]
 
 
 def made(case: str, folder: Path) -> str:
@@ -49,7 +50,7 @@ def main() -> None:
     )
     for case in chosen:
         with tempfile.TemporaryDirectory() as place:
-            arguments = command(made(case, Path(place)), [TASK], Path(place) / "runs", LIMIT)
+            arguments = command(made(case, Path(place)), [TASK], Path(place) / "runs", SMALL)
             guess = estimated(arguments)
             _, used, peak = measured(arguments)
             likely, memory = guess["likely"], guess["memory"]["host"]
