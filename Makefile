@@ -6,13 +6,14 @@ TYPED := build/typed
 RESULTS := leaderboard/pocket $(patsubst %/cells,%,$(wildcard leaderboard/submissions/*/cells))
 TRUST := --trust leaderboard/trusted-keys
 
-.PHONY: help demo test crash bench lint leaderboard check-leaderboard site docs docs-pages clean
+.PHONY: help demo test crash cluster bench lint leaderboard check-leaderboard site docs docs-pages clean
 
 help:
 	@echo "make demo               run the benchmark on the embedded model into runs/"
 	@echo "make test               run the tests"
 	@echo "make bench              our speed and memory beside rivals' (installs them apart, in .bench)"
 	@echo "make crash              the demo, killed at 20 seeded moments and continued: the same bytes (15 minutes)"
+	@echo "make cluster            the demo on a Ray cluster that loses a worker and a node: the same bytes (10 minutes)"
 	@echo "make lint               ruff and mypy"
 	@echo "make leaderboard        rebuild leaderboard/board from leaderboard/pocket"
 	@echo "make check-leaderboard  fail where leaderboard/board is stale"
@@ -43,6 +44,9 @@ test: $(VENV)/.installed
 
 crash: $(VENV)/.installed
 	$(BIN)/python tests/crash_demo.py
+
+cluster: $(VENV)/.installed
+	$(BIN)/python tests/cluster_demo.py
 
 # Rivals come without pins, into an environment of their own: nothing else ever needs them.
 .bench/.installed: pyproject.toml constraints.txt
