@@ -23,7 +23,7 @@ from skillneurons.interruption import SIGNALS
 from skillneurons.ray_address import cluster_address
 from skillneurons.settings import ExecutorSettings
 
-OBJECTS = 100 << 20  # bytes of Ray's object store: only short texts travel
+OBJECTS = 100 << 20  # bytes of Ray's object store where only short texts travel; arrays of shards have what Ray gives
 LONGEST_FOLDER = 25  # characters of a place for temporary files: the paths of sockets have 107 at most
 RAYS_TALK = "ray_listen_error_messages"  # the thread that prints what happens to workers on standard output
 
@@ -51,8 +51,10 @@ def room(node: Mapping[str, float], need: Mapping[str, float]) -> int:
     return min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in need.items())
 
 
-def n_workers(settings: ExecutorSettings, nodes: list[Node], free: Mapping[str, float], units: int) -> int:
-    """Return how many workers a run has; raise ClusterError where no node can hold one."""
+def n_workers(
+    settings: ExecutorSettings, nodes: list[Node], free: Mapping[str, float], units: int, placed: int = 0
+) -> int:
+    """Return how many workers a run has, ``placed`` of them already; raise ClusterError where no node can hold one."""
     need = needed(settings)
     places = sum(room(node.resources, need) for node in nodes)
     if not places:
@@ -63,8 +65,16 @@ def n_workers(settings: ExecutorSettings, nodes: list[Node], free: Mapping[str, 
             f"no node of the cluster can hold a worker ({wanted}): {'; '.join(map(str, nodes)) or 'it has no nodes'}; lower "
             "executor.cpus, executor.gpus or executor.memory_gb"
         )
-    most = min(places, room(free, need)) if settings.workers == "auto" else settings.workers
+    most = min(places, placed + room(free, need)) if settings.workers == "auto" else settings.workers
     return max(1, min(most, units))
+
+
+def unused_gpus(settings: ExecutorSettings, device: str, nodes: list[Node]) -> str:
+    """Return that the cluster has GPUs which no worker is given, empty where it has none or none are wanted."""
+    gpus = sum(node.resources.get("GPU", 0.0) for node in nodes)
+    if not gpus or settings.gpus or device == "cpu":
+        return ""
+    return f"workers compute on CPUs: executor.gpus is 0, and the cluster has {gpus:g} GPUs; give each worker some with executor.gpus"
 
 
 class RayCluster:
@@ -102,7 +112,9 @@ class RayCluster:
         given: dict[str, Any] = {"address": address}
         if address is None:
             self._end.enter_context(_environment("RAY_USAGE_STATS_ENABLED", "0"))
-            given = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECTS}
+            given = {"address": "local", "include_dashboard": False}
+            if self._settings.shards == 1:
+                given["object_store_memory"] = OBJECTS
             given["_temp_dir"] = folder = _folder()
             self._end.callback(shutil.rmtree, folder, ignore_errors=True)
         self._end.callback(ray.shutdown)
