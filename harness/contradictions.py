@@ -45,7 +45,7 @@ def contradictions(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
                 f"{spread!r} chooses the devices itself, but device is {device!r}; leave device at auto",
             )
         )
-    kind, address, cpus, gpus = (of("executor", name) for name in ("kind", "address", "cpus", "gpus"))
+    kind, address, gpus = (of("executor", name) for name in ("kind", "address", "gpus"))
     if kind == "local" and isinstance(address, str):
         found.append(
             ("executor.address", f"{address!r} is of a Ray cluster, but executor.kind is 'local'; write ray there")
@@ -58,11 +58,8 @@ def contradictions(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
                 "cluster with auto, or with HOST:PORT of its head (port 6379 unless it was started with another)",
             )
         )
-    for name, amount in (("cpus", cpus), ("gpus", gpus)):
-        if isinstance(amount, float | int) and not isinstance(amount, bool) and amount > 1 and amount % 1:
-            found.append(
-                (f"executor.{name}", f"{amount} is no number of {name[:-1].upper()}s: it is a part of one, or whole")
-            )
+    if isinstance(gpus, float | int) and not isinstance(gpus, bool) and gpus > 1 and gpus % 1:
+        found.append(("executor.gpus", f"{gpus} is no number of GPUs: it is a part of one, or whole"))
     if kind == "ray" and gpus == 0 and isinstance(device, str) and device.startswith("cuda"):
         found.append(
             (

@@ -28,7 +28,7 @@ def cluster_address(address: str, environ: Mapping[str, str] | None = None) -> s
     if not colon or not host or "/" in host or not (port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
         given = f"executor.address {address!r}" if place == address else f"executor.address 'auto': {place!r}"
         raise ClusterError(f"{given} is no address of a Ray cluster; write HOST:PORT, or auto")
-    fault = _fault(host.strip("[]"), int(port))
+    fault = fault_of(place)
     if fault:
         told = place if address != "auto" else f"{place} (auto)"
         raise ClusterError(f"no Ray cluster answers at {told}: {fault}; {REMEDY}")
@@ -47,10 +47,11 @@ def _running_here(environ: Mapping[str, str]) -> str:
         raise ClusterError(f"executor.address 'auto': no Ray cluster runs on this machine; {REMEDY}") from None
 
 
-def _fault(host: str, port: int) -> str:
-    """Return why no head of a cluster is there, empty where one answers."""
+def fault_of(place: str) -> str:
+    """Return why no head of a cluster is at HOST:PORT, empty where one answers."""
+    host, _, port = place.rpartition(":")
     try:
-        with socket.create_connection((host, port), timeout=ANSWERS_WITHIN) as there:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN) as there:
             if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
                 return ""  # what it says is encrypted: Ray itself has to tell
             there.sendall(PREFACE)

@@ -54,10 +54,9 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         "workers see; run on a node of the cluster with auto, or with HOST:PORT of its head (port 6379 unless it was started "
         "with another)"
     )
-    for name in ("cpus", "gpus"):
-        assert faults(f"executor.{name}=1.5", executor="ray") == (
-            f"--set executor.{name}=1.5: executor.{name}: 1.5 is no number of {name[0].upper()}PUs: it is a part of one, or whole"
-        )
+    assert faults("executor.gpus=1.5", executor="ray") == (
+        "--set executor.gpus=1.5: executor.gpus: 1.5 is no number of GPUs: it is a part of one, or whole"
+    )
     assert faults(executor="ray", device="cuda") == (
         "command line: executor.gpus: 0 gives a worker no GPU, but device is 'cuda'; give it one, or leave device at auto"
     )
@@ -286,6 +285,18 @@ def test_the_idle_of_a_lost_node_are_found_before_a_job_is_lost_with_them(crew: 
     assert run.schedule.open == [lost] and len(lost.causes) == 1
 
 
+def test_workers_that_never_begin_end_the_run_with_what_ray_says(crew: Crew) -> None:
+    run = ray_executor._RayRun(any_context(), [])
+    for worker in crew.workers[:2]:
+        run._died(crew, worker, Exception("its runtime environment\n cannot be made"))
+    with pytest.raises(ClusterError) as ended:
+        run._died(crew, crew.workers[0], Exception("its runtime environment\n cannot be made"))
+    one = "a worker ended unexpectedly (killed, or out of memory)"
+    assert str(ended.value) == (
+        f"workers end before they begin: {one}; {one}; {one}; Ray says: its runtime environment cannot be made"
+    )
+
+
 def any_context() -> Any:
     config = load_config(tasks=["hans"], blank=True)
     return SimpleNamespace(
@@ -331,6 +342,28 @@ def test_an_error_that_ends_the_run_lets_the_others_come_to_a_stop(monkeypatch: 
     with pytest.raises(ClusterError, match="other plugins"):
         run._work(cluster)
     assert done == ["stop", "end"]
+
+
+def test_a_cluster_that_grows_has_more_workers_and_one_without_a_head_is_left(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, told = ray_executor._RayRun(any_context(), []), [""]
+    nodes = [Node("a", {"CPU": 4.0})]
+    cluster: Any = SimpleNamespace(fault=lambda: told[0], nodes=lambda: nodes, free=lambda: {"CPU": 2.0})
+    for worker in crew.workers[:2]:
+        crew.rest(worker)
+    assert run._look(crew=crew, cluster=cluster, most=1, jobs=9) == 4  # two that have their place, and room for two
+    assert run._look(crew=crew, cluster=cluster, most=1, jobs=3) == 3
+    nodes.clear()
+    assert run._look(crew=crew, cluster=cluster, most=3, jobs=9) == 3  # it is waited for
+    told[0] = "head:6379: connection refused"
+    assert run._look(crew=crew, cluster=cluster, most=3, jobs=9) == 3
+    monkeypatch.setattr(ray_executor, "HEAD_WITHIN", 0.0)
+    with pytest.raises(ClusterError) as lost:
+        run._look(crew=crew, cluster=cluster, most=3, jobs=9)
+    assert str(lost.value) == (
+        "the head of the Ray cluster does not answer any more at head:6379: connection refused; start it again"
+    )
 
 
 def job(model: str, task: str, seed: int = 0, cost: float = 1.0) -> Job:
