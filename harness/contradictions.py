@@ -58,7 +58,7 @@ def contradictions(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
                 "cluster with auto, or with HOST:PORT of its head (port 6379 unless it was started with another)",
             )
         )
-    if isinstance(gpus, float | int) and not isinstance(gpus, bool) and gpus > 1 and gpus != int(gpus):
+    if isinstance(gpus, float | int) and not isinstance(gpus, bool) and gpus > 1 and gpus % 1:
         found.append(("executor.gpus", f"{gpus} is no number of GPUs: it is a part of one, or whole"))
     if kind == "ray" and gpus == 0 and isinstance(device, str) and device.startswith("cuda"):
         found.append(

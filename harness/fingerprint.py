@@ -18,7 +18,7 @@ from skillneurons.config import Config
 from skillneurons.errors import UnknownNameError
 from skillneurons.registry import Registry
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "pyarrow")  # the last two: intervals, and files
 FOLDERS = ("skillneurons", "skillneurons.plugins", "skillneurons.tasks", "skillneurons.leaderboard")
 SOURCE = "skillneurons' source files"
 

@@ -25,9 +25,10 @@ def cluster_address(address: str, environ: Mapping[str, str] | None = None) -> s
     """Return HOST:PORT of a cluster that answers; ``auto`` is the one that runs on this machine. Raise ClusterError otherwise."""
     place = _running_here(os.environ if environ is None else environ) if address == "auto" else address
     host, colon, port = place.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ClusterError(f"executor.address {address!r} is no address of a Ray cluster; write HOST:PORT, or auto")
-    fault = _fault(host.strip("[]"), int(port))
+    if not colon or not host or "/" in host or not (port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
+        given = f"executor.address {address!r}" if place == address else f"executor.address 'auto': {place!r}"
+        raise ClusterError(f"{given} is no address of a Ray cluster; write HOST:PORT, or auto")
+    fault = fault_of(place)
     if fault:
         told = place if address != "auto" else f"{place} (auto)"
         raise ClusterError(f"no Ray cluster answers at {told}: {fault}; {REMEDY}")
@@ -46,16 +47,19 @@ def _running_here(environ: Mapping[str, str]) -> str:
         raise ClusterError(f"executor.address 'auto': no Ray cluster runs on this machine; {REMEDY}") from None
 
 
-def _fault(host: str, port: int) -> str:
-    """Return why no head of a cluster is there, empty where one answers."""
+def fault_of(place: str) -> str:
+    """Return why no head of a cluster is at HOST:PORT, empty where one answers."""
+    host, _, port = place.rpartition(":")
     try:
-        with socket.create_connection((host, port), timeout=ANSWERS_WITHIN) as there:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN) as there:
             if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
                 return ""  # what it says is encrypted: Ray itself has to tell
             there.sendall(PREFACE)
             answer = there.recv(9)
     except TimeoutError:
         return f"nothing within {ANSWERS_WITHIN:.0f} seconds"
+    except ValueError:
+        return "no host can have that name"
     except OSError as error:
         return (error.strerror or str(error)).lower()
     if len(answer) < 4 or answer[3] != SETTINGS:

@@ -1,7 +1,7 @@
 """The Ray cluster of a run: joined at its address, or started on this machine and ended with the run.
 
 Ray says nothing on the terminal meanwhile, and this process's signals stay its own. A cluster of one's own has no dashboard, sends no
-usage statistics (unless RAY_USAGE_STATS_ENABLED says so) and keeps its files in a folder that goes with it.
+usage statistics (unless RAY_USAGE_STATS_ENABLED says so), listens on this machine alone and keeps its files in a folder that goes with it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -16,14 +17,15 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TextIO
 
 from skillneurons.errors import ClusterError
 from skillneurons.interruption import SIGNALS
-from skillneurons.ray_address import cluster_address
+from skillneurons.ray_address import cluster_address, fault_of
 from skillneurons.settings import ExecutorSettings
 
-OBJECTS = 100 << 20  # bytes of Ray's object store: only short texts travel
+OBJECTS = 100 << 20  # bytes of Ray's object store where only short texts travel; arrays of shards have what Ray gives
 LONGEST_FOLDER = 25  # characters of a place for temporary files: the paths of sockets have 107 at most
 RAYS_TALK = "ray_listen_error_messages"  # the thread that prints what happens to workers on standard output
 
@@ -51,8 +53,10 @@ def room(node: Mapping[str, float], need: Mapping[str, float]) -> int:
     return min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in need.items())
 
 
-def n_workers(settings: ExecutorSettings, nodes: list[Node], free: Mapping[str, float], units: int) -> int:
-    """Return how many workers a run has; raise ClusterError where no node can hold one."""
+def n_workers(
+    settings: ExecutorSettings, nodes: list[Node], free: Mapping[str, float], units: int, placed: int = 0
+) -> int:
+    """Return how many workers a run has, ``placed`` of them already; raise ClusterError where no node can hold one."""
     need = needed(settings)
     places = sum(room(node.resources, need) for node in nodes)
     if not places:
@@ -63,8 +67,16 @@ def n_workers(settings: ExecutorSettings, nodes: list[Node], free: Mapping[str, 
             f"no node of the cluster can hold a worker ({wanted}): {'; '.join(map(str, nodes)) or 'it has no nodes'}; lower "
             "executor.cpus, executor.gpus or executor.memory_gb"
         )
-    most = min(places, room(free, need)) if settings.workers == "auto" else settings.workers
+    most = min(places, placed + room(free, need)) if settings.workers == "auto" else settings.workers
     return max(1, min(most, units))
+
+
+def unused_gpus(settings: ExecutorSettings, device: str, nodes: list[Node]) -> str:
+    """Return that the cluster has GPUs which no worker is given, empty where it has none or none are wanted."""
+    gpus = sum(node.resources.get("GPU", 0.0) for node in nodes)
+    if not gpus or settings.gpus or device == "cpu":
+        return ""
+    return f"workers compute on CPUs: executor.gpus is 0, and the cluster has {gpus:g} GPUs; give each worker some with executor.gpus"
 
 
 class RayCluster:
@@ -86,12 +98,20 @@ class RayCluster:
     def __exit__(self, *_: object) -> None:
         self._end.close()
 
-    def _join(self) -> None:
+    def fault(self) -> str:
+        """Return that the head of the cluster does not answer, with its address and why; empty where it does."""
         import ray
 
+        address = str(ray.get_runtime_context().gcs_address)
+        told = fault_of(address)
+        return f"{address}: {told}" if told else ""
+
+    def _join(self) -> None:
         address = self._settings.address
         if address is not None:
             address = cluster_address(address)
+        import ray
+
         if ray.is_initialized():  # by who calls us from Python: it is theirs, and stays
             here = ray.get_runtime_context().gcs_address
             if address not in (None, here):
@@ -101,8 +121,10 @@ class RayCluster:
             return
         given: dict[str, Any] = {"address": address}
         if address is None:
-            self._end.enter_context(_environment("RAY_USAGE_STATS_ENABLED", "0"))
-            given = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECTS}
+            self._end.enter_context(_alone())
+            given = {"address": "local", "include_dashboard": False}
+            if self._settings.shards == 1:
+                given["object_store_memory"] = OBJECTS
             given["_temp_dir"] = folder = _folder()
             self._end.callback(shutil.rmtree, folder, ignore_errors=True)
         self._end.callback(ray.shutdown)
@@ -132,6 +154,28 @@ def _folder() -> str:
     """Return a new folder for what Ray keeps, whose name leaves room for those of its sockets."""
     usual = tempfile.gettempdir()
     return tempfile.mkdtemp(prefix="skill-", dir="/tmp" if len(usual) > LONGEST_FOLDER else usual)  # noqa: S108  # new, ours
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Have a cluster of one's own listen on this machine's loopback alone (as Ray does on macOS), let nobody in without a token, and tell nobody of it."""
+    from ray._private import ray_constants
+
+    with contextlib.ExitStack() as end:
+        end.enter_context(_environment("RAY_USAGE_STATS_ENABLED", "0"))
+        end.enter_context(_environment(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "0"))  # of its other processes
+        if not any(name.startswith("RAY_AUTH_") for name in os.environ):  # else Ray writes one into the home folder
+            end.enter_context(_environment("RAY_AUTH_TOKEN", _token()))
+            end.callback(os.environ.pop, "RAY_AUTH_MODE", None)  # which Ray sets
+        end.callback(setattr, ray_constants, "ENABLE_RAY_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER)
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        yield
+
+
+@cache
+def _token() -> str:
+    """Return what lets into the clusters of this process, which keeps the first one that it has."""
+    return secrets.token_hex(32)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from skillneurons.settings import ExecutorSettings
 
 ASK_EVERY = 0.5  # seconds between two looks at a worker's progress
 CLOSE_WITHIN = 3.0  # seconds for workers to give their locks back at the end
+ANSWER_WITHIN = 5.0  # seconds for a worker without work to give a sign of life
+GPUS_SEEN = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")  # which Ray leaves as they are for who takes no GPU
 WATCH = "watch"  # the thread of a worker that answers while it works
 
 What = Literal["installed", "prepared", "done", "progress", "died"]
@@ -83,8 +85,9 @@ class Crew:
 
     @staticmethod
     def environment(settings: ExecutorSettings) -> dict[str, str]:
-        """Return what a worker's process begins with: how many threads there are must be known before any is made."""
-        return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads_of(settings)))
+        """Return what a worker's process begins with: its threads before any is made, and no GPU where it is given none."""
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads_of(settings)))
+        return threads if settings.gpus else threads | dict.fromkeys(GPUS_SEEN, "")
 
     def of(self, state: str) -> list[Worker]:
         return [worker for worker in self.workers if worker.state == state]
@@ -172,10 +175,28 @@ class Crew:
                 if other.token:
                     other.watch("bury", [worker.token])
 
+    def silent(self) -> list[Worker]:
+        """Return who of those without work gives no sign of life: lost with a node, which nobody is told of who asks nothing."""
+        import ray
+
+        asked = {worker.watch("bury", []): worker for worker in self.of("idle")}
+        if asked:
+            ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_WITHIN)
+        found = []
+        for ref, worker in asked.items():
+            try:
+                ray.get(ref, timeout=0)
+            except ray.exceptions.RayError:
+                found.append(worker)
+        return found
+
     def stop(self, seconds: float) -> Iterator[Event]:
         """Ask those who work to stop; yield what they tell within some seconds."""
-        for worker in [*self.of("working"), *self.of("helping")]:
-            worker.watch("stop")
+        for worker in self.workers:
+            if worker.state in ("working", "helping"):
+                worker.watch("stop")
+            else:
+                worker.ref = None  # who has no work yet is not waited for
         until = time.monotonic() + seconds
         while self.of("working") and time.monotonic() < until:
             event = self.wait(0.2)

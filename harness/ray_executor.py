@@ -7,6 +7,7 @@ reason. Remarks of workers come in the order of the units, however the jobs ende
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from skillneurons.across_turn import open_across, units_together
 from skillneurons.errors import CellError, ClusterError, ModelError, SkillNeuronsError, StorageError
 from skillneurons.fingerprint import installed, other_installation
 from skillneurons.plan import Unit
-from skillneurons.ray_cluster import RayCluster, n_workers
+from skillneurons.ray_cluster import RayCluster, n_workers, unused_gpus
 from skillneurons.ray_crew import Crew, Event, Worker, cannot_import, cause_of
 from skillneurons.ray_request import check_prepared, request_of
 from skillneurons.run_context import RunContext
@@ -28,6 +29,11 @@ from skillneurons.worker_display import WorkerDisplay
 TICK = 0.2  # seconds between two looks at whether the run is to stop
 PLACED_WITHIN = 60.0  # seconds without a single worker, until the run gives up
 GROUP_WITHIN = 30.0  # seconds that a job in shards waits for workers who are on their way
+SAID = 300  # characters of what Ray says of an error that no words of ours are for
+LOOK_EVERY = 5.0  # seconds between two looks at how much room the cluster has
+HEAD_WITHIN = (
+    15.0  # seconds without an answer of the head, until the run gives up: Ray itself ends this process after 60
+)
 STOP_WITHIN = 8.0  # seconds that workers have to stop where nothing is half done
 
 
@@ -57,6 +63,7 @@ class _RayRun:
         self.shown: dict[Job, int] = {}  # how many cells of a job the screen has counted
         self.dead: list[str] = []  # tokens of workers that are gone
         self.lost: list[str] = []  # what became of workers that died
+        self.answered = 0.0  # when the head of the cluster did last
         self.stillborn = 0  # workers in a row that died before they were prepared
 
     def execute(self) -> None:
@@ -84,8 +91,9 @@ class _RayRun:
         """Give out jobs until none is left or the run is to stop."""
         context, schedule = self.context, self.schedule
         shards = self.settings.shards
-        most = n_workers(self.settings, cluster.nodes(), cluster.free(), shards * len(schedule.open))
-        most -= most % shards if most > shards else 0  # whole groups
+        most = self._most(cluster, 0, len(schedule.open))
+        self.answered = looked = time.monotonic()
+        self._tell_of_gpus(cluster)
         crew = Crew(self.settings, context.display.lane)
         alone_since = time.monotonic()
         try:
@@ -93,7 +101,10 @@ class _RayRun:
                 if context.interruption.pending:
                     self._stop(crew)
                     return
-                while len(crew.workers) < min(most, shards * (len(schedule.open) + len(crew.of("working")))):
+                jobs = len(schedule.open) + len(crew.of("working"))
+                if time.monotonic() - looked >= LOOK_EVERY:
+                    looked, most = time.monotonic(), self._look(cluster, crew, most, jobs)
+                while len(crew.workers) < min(most, shards * jobs):
                     crew.hire()
                 self._give_out(crew)
                 event = crew.wait(TICK)
@@ -103,8 +114,34 @@ class _RayRun:
                     alone_since = time.monotonic()
                 elif time.monotonic() - alone_since > PLACED_WITHIN:
                     raise ClusterError(self._no_place(cluster))
+        except SkillNeuronsError:
+            self._stop(crew)  # the run ends; what others have in hand is not lost
+            raise
         finally:
             context.locks.bury(crew.end())
+
+    def _most(self, cluster: RayCluster, placed: int, jobs: int) -> int:
+        """Return how many workers there may be: whole groups of those that run shards together."""
+        shards = self.settings.shards
+        most = n_workers(self.settings, cluster.nodes(), cluster.free(), shards * jobs, placed)
+        return most - (most % shards if most > shards else 0)
+
+    def _look(self, cluster: RayCluster, crew: Crew, most: int, jobs: int) -> int:
+        """Return how many workers there may be by now; raise ClusterError where the head of the cluster is gone."""
+        fault = cluster.fault()
+        if not fault:
+            self.answered = time.monotonic()
+            with contextlib.suppress(ClusterError):  # no node can hold a worker just now: one may come back
+                return max(most, self._most(cluster, len(crew.workers) - len(crew.of("starting")), jobs))
+        elif time.monotonic() - self.answered > HEAD_WITHIN:
+            raise ClusterError(f"the head of the Ray cluster does not answer any more at {fault}; start it again")
+        return most
+
+    def _tell_of_gpus(self, cluster: RayCluster) -> None:
+        told = unused_gpus(self.settings, self.context.config.device, cluster.nodes())
+        if told:
+            self.context.display.say(told)
+            self.context.notes.append(told)
 
     def _no_place(self, cluster: RayCluster) -> str:
         nodes = "; ".join(map(str, cluster.nodes())) or "no node"
@@ -145,6 +182,8 @@ class _RayRun:
             worker.token = str(answer["token"])
             self.stillborn = 0
             crew.rest(worker)
+            if self.dead:  # those too who died while it prepared itself
+                worker.watch("bury", list(self.dead))
         elif event.what == "progress":
             self._show(worker, answer)
         else:
@@ -213,6 +252,8 @@ class _RayRun:
                 f"pip install 'skillneurons[ray]=={here}'"
             )
         self.lost.append(f"{where} {cause}")
+        for other in crew.silent():
+            self._gone(crew, other)
         if leader is not None and leader.job is not None:
             leader.job.notes.append(f"{leader.job.label}: {where} {cause}; the shards that it ran are run again")
         if job is None and worker.token:
@@ -220,7 +261,8 @@ class _RayRun:
         if job is None:
             self.stillborn += 1
             if self.stillborn >= TRIES:
-                raise ClusterError(f"workers end before they begin: {'; '.join(self.lost[-TRIES:])}")
+                said = " ".join(str(error).split())[:SAID]
+                raise ClusterError(f"workers end before they begin: {'; '.join(self.lost[-TRIES:])}; Ray says: {said}")
             return
         stamps = {key: self.context.folder.stamp(key) for key in worker.stamps}
         self._tell(job, [key for key, stamp in stamps.items() if stamp != worker.stamps[key] and self._is_final(key)])

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ class RayWorker:
             problem = str(error)
         except Exception as error:  # whatever it is, the driver has to tell it
             problem = error_line(error)
+        if problem or not found["token"]:  # it is not to work
+            self._end.close()
         return json.dumps({**found, "problem": problem})
 
     def _prepare(self, asked: Mapping[str, Any], found: dict[str, Any]) -> str:
@@ -69,6 +72,8 @@ class RayWorker:
         with contextlib.suppress(OSError):  # no such folder here: what is relative to it is then told as missing
             os.chdir(asked["cwd"])
         folder = open_folder(asked["folder"])
+        if folder.mirror is not None:
+            self._end.callback(shutil.rmtree, folder.root, ignore_errors=True)  # Ray ends a process without a goodbye
         if not _sees(folder, asked["driver"]):
             return f"does not see {folder.place}; give a folder that all nodes share, or an object store (-o s3://...)"
         config = Config.model_validate(asked["config"])

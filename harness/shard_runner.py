@@ -11,6 +11,7 @@ for this shard alone, with results the same up to rounding.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,7 @@ from skillneurons.types import Split
 from skillneurons.unit_prompt import budget_of
 
 Place = tuple[int, int]  # a batch of the pass without a prompt, and the run of one length in it
+_TICKETS = itertools.count(1)  # of the process: an old one never names the rows of another runner
 
 
 @dataclass(eq=False)
@@ -88,7 +90,6 @@ class UnitShardRunner:
         self._encoded: dict[tuple[Split, int], list[EncodedExample]] = {}
         self._inputs: dict[Split, _Inputs] = {}
         self._kept: dict[int, _Kept] = {}
-        self._tickets = 0
 
     def encoded(self, split: Split, num_virtual_tokens: int) -> list[EncodedExample]:
         """Return the examples of a split, with room for that many tokens of a prompt."""
@@ -146,8 +147,7 @@ class UnitShardRunner:
             self._left = inputs.cache.left
         ticket, shape = None, (0, 0, 0)
         if isinstance(measured.rows, ActivationRows):
-            self._tickets += 1
-            ticket, shape = self._tickets, measured.rows.shape
+            ticket, shape = next(_TICKETS), measured.rows.shape
             self._kept[ticket] = _Kept(measured.rows, where)
         return ShardPart(
             where=where,

@@ -182,8 +182,8 @@ def merged(
                 values[part.where, at : at + len(columns)] = np.nan
             at += len(columns)
         failures = {**part.failures, **failures}
-        sums = part.accumulator if sums is None else sums.merge(part.accumulator)
-        partial = part.partial if partial is None else partial.merge(part.partial)
+        sums = part.accumulator if sums is None else _joined(sums, part.accumulator)
+        partial = part.partial if partial is None else _joined(partial, part.partial)
     ordered = {name: failures[name] for one in parts for name in one.failures}
     rows = None
     if parts[0].ticket is not None:
@@ -191,6 +191,12 @@ def merged(
         rows = ShardedRows(shape, [_kept(i, one, rerun) for i, one in enumerate(shards)])
     known = [output for output in outputs if output is not None]
     return Measured(encoded, known, values, sums, ordered, rows), partial
+
+
+def _joined(sums: Any, more: Any) -> Any:
+    """Return the sums of both: a plugin's ``merge`` may return them, or nothing where it has added to its own."""
+    found = sums.merge(more)
+    return sums if found is None else found
 
 
 def _kept(i: int, shard: RunShard, rerun: Callable[[int], RunShard]) -> KeptShard:

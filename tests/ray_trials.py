@@ -1,13 +1,15 @@
 """What the tests of the Ray executor run: a plugin with two small tasks that obeys orders, and where its workers are.
 
-An order is a file beside the plugin. ``kill-TASK-N``: the next process that measures that task dies; ``break-TASK-N``: from then on
+An order is a file beside the plugin. ``often``: a tuning writes its checkpoint after every step. ``kill-TASK-N``: the next process that measures that task dies; ``break-TASK-N``: from then on
 it cannot write a pass; ``wait-N``: whoever measures waits until the file is gone, and notes its node in ``inside-PID``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ import skillneurons as sn
 SPLITS = ("train", "validation", "discovery", "heldout")
 HERE = Path(__file__).parent
 SEEN = set()
+if (HERE / "often").exists():
+    import skillneurons.checkpoint
+    skillneurons.checkpoint.EVERY = 0.0
 
 def example(task, split, i):
     a, b = divmod(SPLITS.index(split) * 1000 + i, 10)
@@ -87,6 +92,10 @@ SETTINGS = (
 )
 
 
+MINE = f"SKILL_TRIALS={os.getpid()}"  # in the environment of all processes that these tests start
+os.environ.update([MINE.split("=")])
+
+
 def prepared(place: Path) -> Path:
     """Return a new place with the plugin in it."""
     place.mkdir(parents=True, exist_ok=True)
@@ -138,13 +147,25 @@ def observed(place: Path) -> list[list[str]]:
     return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def worker_processes() -> list[int]:
-    """Return the processes of Ray's workers that belong to this project."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+def commands() -> dict[int, bytes]:
+    """Return the command line of every process that these tests have started."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if b"ray::RayWorker" in entry.read_bytes():
-                found.append(int(entry.parent.name))
+            if MINE.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found[int(entry.name)] = (entry / "cmdline").read_bytes()
         except OSError:
-            continue  # it has ended
+            continue  # it has ended, or is somebody else's
     return found
+
+
+def worker_processes() -> list[int]:
+    """Return the processes of Ray's workers among them."""
+    return [number for number, command in commands().items() if b"ray::RayWorker" in command]
+
+
+def until(condition: Callable[[], Any], seconds: float = 240.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)

@@ -12,20 +12,22 @@ from typing import Any
 
 import pytest
 from ray_trials import SETTINGS, arguments, contents, prepared, run
-from skillneurons import fingerprint, ray_address
+from skillneurons import fingerprint, ray_address, ray_executor
 from skillneurons.cli import main
 from skillneurons.config import load_config
 from skillneurons.errors import ClusterError, ConfigError
 from skillneurons.interruption import Interrupted, Interruption
 from skillneurons.locks import Locks
 from skillneurons.ray_address import cluster_address
-from skillneurons.ray_cluster import Node, n_workers
-from skillneurons.ray_crew import cannot_import, cause_of
+from skillneurons.ray_cluster import Node, n_workers, unused_gpus
+from skillneurons.ray_crew import Crew, Event, cannot_import, cause_of
 from skillneurons.ray_request import check_prepared
 from skillneurons.ray_worker import RayWorker
 from skillneurons.registry import load_registry
+from skillneurons.results import open_folder
 from skillneurons.schedule import Job, Schedule, cost_of
 from skillneurons.settings import ExecutorSettings
+from skillneurons.store_locks import shelf_of
 from skillneurons.worker_display import WorkerDisplay
 
 
@@ -100,6 +102,11 @@ def test_without_ray_the_command_that_installs_it_is_told(
     [
         ("head", "executor.address 'head' is no address of a Ray cluster; write HOST:PORT, or auto"),
         ("head:port", "executor.address 'head:port' is no address of a Ray cluster; write HOST:PORT, or auto"),
+        (
+            "a:" + "9" * 5000,
+            f"executor.address 'a:{'9' * 5000}' is no address of a Ray cluster; write HOST:PORT, or auto",
+        ),
+        ("head..b:6379", f"no Ray cluster answers at head..b:6379: no host can have that name; {ray_address.REMEDY}"),
         ("auto", f"executor.address 'auto': no Ray cluster runs on this machine; {ray_address.REMEDY}"),
     ],
 )
@@ -160,6 +167,14 @@ def test_who_answers_otherwise_is_no_cluster(listening: socket.socket, answer: b
         server.join()
 
 
+def test_a_client_s_address_in_the_environment_is_told_where_it_stands() -> None:
+    with pytest.raises(ClusterError) as refused:
+        cluster_address("auto", {"RAY_ADDRESS": "ray://head:10001"})
+    assert str(refused.value) == (
+        "executor.address 'auto': 'ray://head:10001' is no address of a Ray cluster; write HOST:PORT, or auto"
+    )
+
+
 def test_a_run_has_as_many_workers_as_there_is_room_for() -> None:
     nodes = [Node("a", {"CPU": 4.0, "memory": 8e9}), Node("b", {"CPU": 8.0, "GPU": 2.0, "memory": 64e9})]
     free = {"CPU": 12.0, "GPU": 2.0, "memory": 72e9}
@@ -170,12 +185,184 @@ def test_a_run_has_as_many_workers_as_there_is_room_for() -> None:
     assert n_workers(ExecutorSettings(memory_gb=16), nodes, free, 100) == 4
     assert n_workers(ExecutorSettings(), nodes, {"CPU": 2.0}, 100) == 2
     assert n_workers(ExecutorSettings(), nodes, {}, 100) == 1  # it waits for its place
+    assert n_workers(ExecutorSettings(), nodes, {"CPU": 2.0}, 100, placed=5) == 7  # more where room came to be
     assert n_workers(ExecutorSettings(workers=3), nodes, free, 100) == 3
     with pytest.raises(ClusterError) as refused:
         n_workers(ExecutorSettings(gpus=4, memory_gb=2), nodes, free, 100)
     assert str(refused.value) == (
         "no node of the cluster can hold a worker (1 CPUs, 4 GPUs, 2 GB): a 4 CPUs, 0 GPUs, 8.0 GB; b 8 CPUs, 2 GPUs, 64.0 GB; "
         "lower executor.cpus, executor.gpus or executor.memory_gb"
+    )
+
+
+def test_gpus_that_no_worker_is_given_are_told_of_and_not_used() -> None:
+    nodes = [Node("a", {"CPU": 4.0}), Node("b", {"CPU": 8.0, "GPU": 2.0})]
+    assert unused_gpus(ExecutorSettings(), "auto", nodes) == (
+        "workers compute on CPUs: executor.gpus is 0, and the cluster has 2 GPUs; give each worker some with executor.gpus"
+    )
+    assert unused_gpus(ExecutorSettings(), "cpu", nodes) == unused_gpus(ExecutorSettings(gpus=1), "auto", nodes) == ""
+    assert unused_gpus(ExecutorSettings(), "auto", nodes[:1]) == ""
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    assert Crew.environment(ExecutorSettings(gpus=0.5)) == threads
+    assert Crew.environment(ExecutorSettings()) == threads | {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
+
+
+class PretendRay:
+    """Ray as far as a crew asks it: every question is answered at once, but by the ``dead``."""
+
+    class RayError(Exception):
+        pass
+
+    def __init__(self) -> None:
+        self.dead, self.hired, self.asked = set[int](), 0, list[tuple[int, str]]()
+        self.exceptions = SimpleNamespace(RayError=self.RayError)
+
+    def remote(self, **_: Any) -> Any:
+        return lambda _: SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._actor))
+
+    def _actor(self) -> Any:
+        self.hired += 1
+        return PretendActor(self, self.hired)
+
+    def wait(self, asked: list[Any], *, num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        return asked[:num_returns], asked[num_returns:]
+
+    def get(self, asked: tuple[int, str, int], timeout: float | None = None) -> str:
+        if asked[0] in self.dead:
+            raise self.RayError("its node has died")
+        return json.dumps({"told by": asked[0]})
+
+    def kill(self, actor: Any, no_restart: bool) -> None:
+        self.dead.add(actor.number)
+
+
+class PretendActor:
+    def __init__(self, ray: PretendRay, number: int) -> None:
+        self.ray, self.number = ray, number
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*_: Any) -> tuple[int, str, int]:
+            self.ray.asked.append((self.number, name))
+            return self.number, name, len(self.ray.asked)
+
+        method = SimpleNamespace(remote=ask)
+        method.options = lambda **_: method
+        return method
+
+
+@pytest.fixture
+def crew(monkeypatch: pytest.MonkeyPatch) -> Crew:
+    monkeypatch.setitem(sys.modules, "ray", PretendRay())  # type: ignore[arg-type]
+    made = Crew(ExecutorSettings(), lambda: lambda *_: None)
+    for _ in range(3):
+        made.hire()
+    return made
+
+
+def test_those_without_work_do_not_hold_up_the_end(crew: Crew) -> None:
+    starting, working, helping = crew.workers  # what ``starting`` was asked is answered, and nobody listens any more
+    crew.rest(working)
+    crew.rest(helping)
+    crew.hand(working, job("m", "one"), {}, [helping])
+    told = []
+    for event in crew.stop(2.0):
+        told.append((event.worker, event.what))
+        if event.what == "done":
+            crew.rest(event.worker)
+    assert (working, "done") in told and starting not in [worker for worker, _ in told]
+
+
+def test_the_idle_of_a_lost_node_are_found_before_a_job_is_lost_with_them(crew: Crew) -> None:
+    ray: Any = sys.modules["ray"]
+    for worker in crew.workers:
+        crew.rest(worker)
+    ray.dead.add(2)
+    run = ray_executor._RayRun(any_context(), [])
+    crew.workers[2].job = lost = job("m", "one")
+    ray.dead.add(3)
+    run._died(crew, crew.workers[2], Exception("its node has died"))
+    assert [worker.number for worker in crew.workers] == [1]
+    assert run.schedule.open == [lost] and len(lost.causes) == 1
+
+
+def test_workers_that_never_begin_end_the_run_with_what_ray_says(crew: Crew) -> None:
+    run = ray_executor._RayRun(any_context(), [])
+    for worker in crew.workers[:2]:
+        run._died(crew, worker, Exception("its runtime environment\n cannot be made"))
+    with pytest.raises(ClusterError) as ended:
+        run._died(crew, crew.workers[0], Exception("its runtime environment\n cannot be made"))
+    one = "a worker ended unexpectedly (killed, or out of memory)"
+    assert str(ended.value) == (
+        f"workers end before they begin: {one}; {one}; {one}; Ray says: its runtime environment cannot be made"
+    )
+
+
+def any_context() -> Any:
+    config = load_config(tasks=["hans"], blank=True)
+    return SimpleNamespace(
+        config=config,
+        notes=[],
+        locks=SimpleNamespace(bury=lambda tokens: None),
+        interruption=Interruption(),
+        display=SimpleNamespace(lane=lambda: lambda *_: None),
+    )
+
+
+def test_a_worker_hears_who_died_while_it_prepared_itself(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray: Any = sys.modules["ray"]
+    monkeypatch.setattr(ray_executor, "check_prepared", lambda *_: None)
+    run, worker = ray_executor._RayRun(any_context(), []), crew.workers[0]
+    run._heard(crew, Event(worker, "prepared", {"token": "a"}))
+    assert "bury" not in [name for _, name in ray.asked]
+    run.dead = ["b"]
+    run._heard(crew, Event(worker, "prepared", {"token": "a"}))
+    assert ray.asked[-1] == (1, "bury")
+
+
+def test_an_error_that_ends_the_run_lets_the_others_come_to_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    class Failing(Crew):
+        def wait(self, seconds: float) -> Any:
+            raise ClusterError("worker on far has other plugins")
+
+        def stop(self, seconds: float) -> Any:
+            done.append("stop")
+            return iter(())
+
+        def end(self) -> list[str]:
+            done.append("end")
+            return []
+
+    monkeypatch.setitem(sys.modules, "ray", PretendRay())  # type: ignore[arg-type]
+    monkeypatch.setattr(ray_executor, "Crew", Failing)
+    run = ray_executor._RayRun(any_context(), [])
+    run.schedule.add(job("m", "one"))
+    cluster: Any = SimpleNamespace(nodes=lambda: [Node("a", {"CPU": 1.0})], free=lambda: {"CPU": 1.0})
+    with pytest.raises(ClusterError, match="other plugins"):
+        run._work(cluster)
+    assert done == ["stop", "end"]
+
+
+def test_a_cluster_that_grows_has_more_workers_and_one_without_a_head_is_left(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, told = ray_executor._RayRun(any_context(), []), [""]
+    nodes = [Node("a", {"CPU": 4.0})]
+    cluster: Any = SimpleNamespace(fault=lambda: told[0], nodes=lambda: nodes, free=lambda: {"CPU": 2.0})
+    for worker in crew.workers[:2]:
+        crew.rest(worker)
+    assert run._look(crew=crew, cluster=cluster, most=1, jobs=9) == 4  # two that have their place, and room for two
+    assert run._look(crew=crew, cluster=cluster, most=1, jobs=3) == 3
+    nodes.clear()
+    assert run._look(crew=crew, cluster=cluster, most=3, jobs=9) == 3  # it is waited for
+    told[0] = "head:6379: connection refused"
+    assert run._look(crew=crew, cluster=cluster, most=3, jobs=9) == 3
+    monkeypatch.setattr(ray_executor, "HEAD_WITHIN", 0.0)
+    with pytest.raises(ClusterError) as lost:
+        run._look(crew=crew, cluster=cluster, most=3, jobs=9)
+    assert str(lost.value) == (
+        "the head of the Ray cluster does not answer any more at head:6379: connection refused; start it again"
     )
 
 
@@ -221,7 +408,18 @@ def test_a_job_is_given_out_three_times() -> None:
 def test_what_is_installed_otherwise_is_named() -> None:
     here = fingerprint.installed()
     other = fingerprint.other_installation
-    assert set(here) == {"Python", "skillneurons", fingerprint.SOURCE, "torch", "transformers", "tokenizers", "numpy"}
+    assert set(here) == {
+        "Python",
+        "skillneurons",
+        fingerprint.SOURCE,
+        "torch",
+        "transformers",
+        "tokenizers",
+        "numpy",
+    } | {
+        "scipy",
+        "pyarrow",
+    }
     assert other(here, dict(here)) == ""
     assert other(here, {**here, "torch": "2.0", "numpy": "1.0"}) == (
         f"has torch 2.0 (here {here['torch']}), numpy 1.0 (here {here['numpy']}); install the same versions on every node"
@@ -339,6 +537,19 @@ def test_a_worker_is_a_runner_in_the_folder(tmp_path: Path, monkeypatch: pytest.
     here, there = contents(place / "runs"), contents(local / "runs")
     first = [name for name in there if "one-" in name]
     assert len(first) > 5 and all(here[name] == there[name] for name in first)
+
+
+def test_a_worker_leaves_no_copy_of_a_store_behind(tmp_path: Path) -> None:
+    place = prepared(tmp_path)
+    folder = open_folder(f"memory://{tmp_path.name}")
+    with Locks(shelf_of(folder)) as locks:
+        locks.take(["runner-0"])
+        worker, found = prepare(place, locks, folder=f"memory://{tmp_path.name}")
+        assert found["problem"] == "" and worker._context is not None
+        copy = worker._context.folder.root
+        assert copy.is_dir() and copy != folder.root
+        worker.close()
+        assert not copy.exists()
 
 
 def test_a_worker_says_what_forbids_it_to_work(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ray_trials import arguments, contents, prepared, run, worker_processes
+from ray_trials import arguments, contents, prepared, run, until, worker_processes
 from s3_server import s3_server, use
 from skillneurons.config import load_config
 from skillneurons.registry import load_registry
@@ -38,7 +38,8 @@ def test_a_run_on_a_cluster_into_a_bucket(tmp_path: Path, monkeypatch: pytest.Mo
             outcome = run_config(config, load_registry(config.plugins), progress=False)
         finally:
             cluster.shutdown()
-        assert outcome.failed == 0 and not (place / "kill-two-1").exists() and not worker_processes()
+        assert outcome.failed == 0 and not (place / "kill-two-1").exists()
+        until(lambda: not worker_processes())
         found = server.contents(bucket, "run/")
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in found.items() if ".run." not in name}
         assert hashes == contents(local / "runs")

@@ -97,8 +97,14 @@ class Unmergeable:
         return np.zeros(self.shape)
 
 
+class Silent(sn.PearsonAccumulator):
+    def merge(self, other):
+        super().merge(other)
+
+
 @sn.hookimpl
 def register_attributions(register):
+    register("silent", Silent)
     register("unmergeable", Unmergeable)
     register("unmergeable_made", lambda neurons, columns: Unmergeable(neurons, columns))
 """
@@ -299,6 +305,12 @@ def test_other_statistics_in_shards(
     expected, found = work.whole(means), work.sharded(passes, ours)
     assert_same(found, expected)
     assert_same_inference(statistics_of(work, found, means), statistics_of(work, expected, means))
+
+
+def test_a_merge_that_returns_nothing_has_added(pocket: sn.LanguageModel, tmp_path: Path) -> None:
+    work = Work(pocket, tmp_path, "counting", ["letters"], "attribution.statistic=silent")
+    found = work.shards(3).measure("discovery", work.metrics, None, MicroBatches(8), position="input_last")
+    assert_same([found], [work._measured("discovery", None, None, "input_last", None, False, None, {})])
 
 
 def test_every_prompt_position_and_planted_neurons(pocket: sn.LanguageModel, tmp_path: Path) -> None:
