@@ -17,9 +17,9 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from skillneurons.errors import StorageError
+from skillneurons.errors import ResultsError, StorageError
 from skillneurons.run_files import SECTIONS
-from skillneurons.store import Found, Store
+from skillneurons.store import Found, Store, is_plain
 
 LAST: Mapping[str, str] = {"prompts": "adapter_config.json", "passes": "examples.parquet"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
@@ -36,8 +36,16 @@ class Mirror:
         weakref.finalize(self, _remove_of, os.getpid(), self.root)
 
     def name(self, path: Path) -> str:
-        """Return the name of a file in the store."""
-        return path.relative_to(self.root).as_posix()
+        """Return the name of a file in the store; raise ResultsError for one that is not in this folder.
+
+        Names come from cells too, which may be a stranger's: ``passes/../../x`` would lead out of the copy.
+        """
+        name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        if not is_plain(name):
+            raise ResultsError(
+                f"{name!r} is no name of a file in {self.store.url}: a cell that says so is not to be trusted"
+            )
+        return name
 
     def told(self, text: str) -> str:
         """Return a text with the store's URL in place of this folder."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skillneurons.atomic import write_atomic
 from skillneurons.errors import ResultsError
 from skillneurons.results import (
     DamagedCell,
@@ -23,7 +24,6 @@ from skillneurons.results import (
     check_key,
     content_key,
     load_cell,
-    write_atomic,
     write_json_atomic,
 )
 
