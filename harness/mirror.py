@@ -95,10 +95,19 @@ class Mirror:
         return bool(found.stamp) and self._stamps.get(found.name) == found.stamp
 
     def fetch_folder(
-        self, folder: str, *, deep: bool = False, wanted: Callable[[str], bool] = lambda name: True
+        self,
+        folder: str,
+        known: Sequence[Found] | None = None,
+        *,
+        deep: bool = False,
+        wanted: Callable[[str], bool] = lambda name: True,
     ) -> None:
-        """Bring a whole folder to what it is in the store, as far as its files are ``wanted``; others are not here then."""
-        listed = {name: one for name, one in self._listed(folder, deep=deep).items() if wanted(name)}
+        """Bring a whole folder to what it is in the store, as far as its files are ``wanted``; others are not here then.
+
+        Where its listing is ``known`` already the store is not asked for it again.
+        """
+        ours = self._listed(folder, deep=deep) if known is None else self._ours(known)
+        listed = {name: one for name, one in ours.items() if wanted(name)}
         here = self.root / folder
         if here.is_dir():
             for path in sorted(here.rglob("*") if deep else here.iterdir()):
@@ -113,8 +122,11 @@ class Mirror:
             self.fetch_folder(section, deep=True)
 
     def _listed(self, folder: str, *, deep: bool) -> dict[str, Found]:
+        return self._ours(self.store.listing(folder, deep=deep))
+
+    def _ours(self, listed: Iterable[Found]) -> dict[str, Found]:
         found = {}
-        for one in self.store.listing(folder, deep=deep):
+        for one in listed:
             if all(_NAME.fullmatch(part) for part in one.name.split("/")):
                 found[one.name] = one
             elif one.name not in self.refused:

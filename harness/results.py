@@ -70,6 +70,10 @@ class ResultsFolder:
         """Whether there is a folder of cells; a store has no folders, but files in them."""
         return self.cells.is_dir() if self.mirror is None else bool(self.mirror.store.listing("cells"))
 
+    def cells_listed(self) -> list[Found] | None:
+        """Return what a store lists of its cells now, for whoever looks at them several times; None on disk."""
+        return None if self.mirror is None else self.mirror.store.listing("cells")
+
     def told(self, text: str) -> str:
         """Return a text in which files are called by where they are, not by this process's copy."""
         return text if self.mirror is None else self.mirror.told(text)
@@ -96,8 +100,10 @@ class ResultsFolder:
         """Whether a file, or the folder of a prompt or pass, is there now."""
         return path.exists() if self.mirror is None else self.mirror.is_there(path)
 
-    def as_it_is(self, besides: Container[str] = frozenset(), *, records: bool = False) -> ResultsFolder:
-        """Return the folder with its cells as they are at this moment, to be read many times.
+    def as_it_is(
+        self, besides: Container[str] = frozenset(), listed: Sequence[Found] | None = None, *, records: bool = False
+    ) -> ResultsFolder:
+        """Return the folder with its cells as they are at this moment (or were when they were ``listed``), to be read many times.
 
         Those of the keys ``besides`` need not be there; ``records`` asks for run records and comparisons across tasks too.
         """
@@ -109,7 +115,7 @@ class ResultsFolder:
             key = name.partition("/")[2].removesuffix(".json").removesuffix(".run")
             return (records or not name.endswith(".run.json")) and name.endswith(ends) and key not in besides
 
-        self.mirror.fetch_folder("cells", wanted=wanted)
+        self.mirror.fetch_folder("cells", listed, wanted=wanted)
         if records:
             self.mirror.fetch_folder("across")
         return ResultsFolder(self.root)

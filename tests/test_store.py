@@ -233,6 +233,21 @@ def test_a_server_that_is_busy_is_asked_again(server: Server, monkeypatch: pytes
     assert len(refused) == 2 and server.read("bucket", "busy/cells/a.json") == b"x"
 
 
+def test_a_file_is_read_by_one_request(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def rule(request: Any) -> None:
+        asked.append(request.command)
+
+    with door(server, rule) as endpoint:
+        use(endpoint, monkeypatch)
+        store = Store("s3://bucket/read")
+        store.put_many({"a": b"x", "b": b"y"})
+        asked.clear()
+        assert store.read("a") == b"x" and dict(store.read_many(["a", "b"])) == {"a": b"x", "b": b"y"}
+    assert asked == ["GET"] * 3
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
