@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,11 @@ def test_a_run_of_two_ranks_is_that_of_one_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, one, two = model_folder("qwen2"), tmp_path / "one", tmp_path / "two"
-    assert main([*arguments(folder, one), "--device", "cpu"]) == 0
+    with ThreadPoolExecutor(1) as beside:  # at the same time: they have nothing in common
+        ranks = beside.submit(run_ranks, ["-m", "skillneurons", *arguments(folder, two, "model.tp_plan=auto")])
+        assert main([*arguments(folder, one), "--device", "cpu"]) == 0
     table = capsys.readouterr().out
-    leader, follower = run_ranks(["-m", "skillneurons", *arguments(folder, two, "model.tp_plan=auto")])
+    leader, follower = ranks.result()
     assert (leader.code, follower.code) == (0, 0), leader.err + follower.err
     assert (follower.out, follower.err) == ("", "")
     assert len(leader.out.splitlines()) == len(table.splitlines()) and "ablation (mean" in leader.out
