@@ -183,18 +183,19 @@ class ResultsFolder:
 
         A finished cell never changes: one that is here already is not asked for again.
         """
-        here = ResultsFolder(self.root)
+        here, finished = ResultsFolder(self.root), dict[str, Result]()
         if self.mirror is not None:
             places = {key: self.cells / f"{check_key(key)}.json" for key in keys}
             known = {key: here.read_cell(key) for key, path in places.items() if path.exists()}
-            wanted = [path for key, path in places.items() if not is_finished(known.get(key))]
+            finished = {key: cell for key, cell in known.items() if cell is not None and cell.finished}
+            wanted = [path for key, path in places.items() if key not in finished]
             if len(wanted) > FEW:  # most of which may not be there
                 there = {one.name: one for one in self.mirror.listed("cells")}
                 names = {path: self.mirror.name(path) for path in wanted}
                 self.mirror.fetch_listed(there[name] for name in names.values() if name in there)
                 wanted = [path for path, name in names.items() if name not in there and path.exists()]
             self.mirror.fetch_files(wanted)
-        return [here.read_cell(key) for key in keys]
+        return [finished.get(key) or here.read_cell(key) for key in keys]
 
     def stamps(self, keys: Sequence[str]) -> dict[str, tuple[int, int] | None]:
         """Return the stamps of many cells, as ``stamp`` does each."""
