@@ -94,10 +94,11 @@ class TuningCheckpoint:
             make_folder(self.path.parent)
             try:
                 write_atomic(self.path, data)
-                return self._folder.publish(self.path)
+                break
             except StorageError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):
                     raise  # else another runner, whose tuning was the last, took the empty folder with it
+        self._folder.publish(self.path)
 
     def remove(self) -> None:
         """Remove the file, and its folder with the last: the prompt is saved."""

@@ -20,7 +20,7 @@ from skillneurons.config import Config
 from skillneurons.errors import ModelError
 from skillneurons.forward_calls import LEAST, LIKELY, MEASURED, MOST, Calls, Unknowns, Workload, tokens_of
 from skillneurons.known_shapes import known_config
-from skillneurons.machine_speed import Speed, gpu_here, known_gpu, measured_speed, stated_speed
+from skillneurons.machine_speed import Speed, gpus_here, known_gpu, measured_speed, stated_speed
 from skillneurons.memory_need import MemoryNeed, memory_need
 from skillneurons.model_shape import ModelShape, read_shape, shape_of
 from skillneurons.model_source import is_instructed, model_files
@@ -206,14 +206,16 @@ def across_estimate(loads: Sequence[Workload], model: ModelAtHand, speed: Speed,
 
 
 def choose_speed(config: Config, machine: str | None = None) -> Speed:
-    """Return the machine that a run would take: the one that is named, this one's GPU, or its CPU."""
+    """Return the machine that a run would take: the one that is named, this one's GPU (all of them where a model is spread), or its CPU."""
     dtype = config.model.dtype
     if machine is not None:
         return stated_speed(machine, dtype, split=config.model.tp_plan is not None)
-    here = gpu_here() if config.device != "cpu" and not _torch_for_cpu() else None
-    if config.device.startswith("cuda") or here is not None:
-        known = known_gpu(here or "")
-        speed = stated_speed(known or NOT_KNOWN_GPU, dtype)
+    here = gpus_here() if config.device != "cpu" and not _torch_for_cpu() else []
+    if config.device.startswith("cuda") or here:
+        known = known_gpu(here[0]) if here else None
+        split = config.model.tp_plan is not None
+        n = len(here) if known and (split or config.model.device_map is not None) else 1
+        speed = stated_speed(f"{n}x{known or NOT_KNOWN_GPU}", dtype, split=split)
         return speed if known else replace(speed, told=f"no GPU of a known rate is seen here; {speed.told}")
     return measured_speed(dtype)
 

@@ -81,9 +81,7 @@ def load_model(
     spread = _spread(place, device, device_map, max_memory, quantization, DTYPES[dtype])
     ranks = _ranks(name, source, tp_plan, device, device_map, quantization, options)
     if ranks is not None:
-        from transformers.distributed import DistributedConfig
-
-        spread = {"distributed_config": DistributedConfig(tp_plan=tp_plan, tp_size=ranks.size)}
+        spread = {"distributed_config": _distributed(str(tp_plan), ranks.size)}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(
@@ -196,6 +194,18 @@ def _ranks(
         )
     check_divisible(config, name, ranks.size)
     return ranks
+
+
+def _distributed(tp_plan: str, size: int) -> Any:
+    """Return what ``from_pretrained`` needs to split a model; raise UserError where transformers is too old to."""
+    try:
+        from transformers.distributed import DistributedConfig
+
+        return DistributedConfig(tp_plan=tp_plan, tp_size=size)
+    except (ImportError, TypeError) as error:  # there is none, or it does not know these
+        raise UserError(
+            "model.tp_plan 'auto' needs a newer transformers than the one that is installed: pip install -U transformers"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from skillneurons.locks import ALONE, RUNNER, Locks, of_others
 from skillneurons.progress import Progress
 from skillneurons.ranks import Ranks, agree, checked_ranks, joined, leave, meet
 from skillneurons.results import ResultsFolder
+from skillneurons.store_url import path_of
 from skillneurons.turns import POLL
 
 SEEN = ("cells", "prompts", "passes", "cards", "across", "checkpoints")
@@ -36,9 +37,10 @@ CHANGING = (
 def in_lockstep(where: str) -> Iterator[Path]:
     """Yield the folder that this rank works in, when all ranks are ready; raise UserError where there are none."""
     checked_ranks()
-    if "://" in where:
+    output = path_of(where)
+    if output is None:
         raise UserError(f"output {where!r}: ranks (model.tp_plan) share a folder of this machine; give one with -o DIR")
-    output, ranks = Path(where), joined()
+    ranks = joined()
     if ranks.leads:
         with Locks(ResultsFolder(output).locks) as locks:
             _have_alone(locks)

@@ -139,12 +139,11 @@ def stated_speed(name: str, dtype: str, *, split: bool = False) -> Speed:
     )
 
 
-def gpu_here() -> str | None:
-    """Return the name of this machine's first NVIDIA GPU as its driver tells it, None without one."""
-    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        found = re.search(r"^Model:\s*(.+)$", file.read_text("utf-8", "replace"), re.MULTILINE)
-        return found[1].strip() if found else "a GPU"
-    return None
+def gpus_here() -> list[str]:
+    """Return the names of this machine's NVIDIA GPUs as its driver tells them."""
+    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    found = [re.search(r"^Model:\s*(.+)$", file.read_text("utf-8", "replace"), re.MULTILINE) for file in told]
+    return [one[1].strip() if one else "a GPU" for one in found]
 
 
 def known_gpu(name: str) -> str | None:

@@ -17,9 +17,9 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from skillneurons.errors import StorageError
+from skillneurons.errors import ResultsError, StorageError
 from skillneurons.run_files import SECTIONS
-from skillneurons.store import Found, Store
+from skillneurons.store import Found, Store, is_plain
 
 LAST: Mapping[str, str] = {"prompts": "adapter_config.json", "passes": "examples.parquet"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
@@ -36,8 +36,16 @@ class Mirror:
         weakref.finalize(self, _remove_of, os.getpid(), self.root)
 
     def name(self, path: Path) -> str:
-        """Return the name of a file in the store."""
-        return path.relative_to(self.root).as_posix()
+        """Return the name of a file in the store; raise ResultsError for one that is not in this folder.
+
+        Names come from cells too, which may be a stranger's: ``passes/../../x`` would lead out of the copy.
+        """
+        name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        if not is_plain(name):
+            raise ResultsError(
+                f"{name!r} is no name of a file in {self.store.url}: a cell that says so is not to be trusted"
+            )
+        return name
 
     def told(self, text: str) -> str:
         """Return a text with the store's URL in place of this folder."""
@@ -87,10 +95,19 @@ class Mirror:
         return bool(found.stamp) and self._stamps.get(found.name) == found.stamp
 
     def fetch_folder(
-        self, folder: str, *, deep: bool = False, wanted: Callable[[str], bool] = lambda name: True
+        self,
+        folder: str,
+        known: Sequence[Found] | None = None,
+        *,
+        deep: bool = False,
+        wanted: Callable[[str], bool] = lambda name: True,
     ) -> None:
-        """Bring a whole folder to what it is in the store, as far as its files are ``wanted``; others are not here then."""
-        listed = {name: one for name, one in self._listed(folder, deep=deep).items() if wanted(name)}
+        """Bring a whole folder to what it is in the store, as far as its files are ``wanted``; others are not here then.
+
+        Where its listing is ``known`` already the store is not asked for it again.
+        """
+        ours = self._listed(folder, deep=deep) if known is None else self._ours(known)
+        listed = {name: one for name, one in ours.items() if wanted(name)}
         here = self.root / folder
         if here.is_dir():
             for path in sorted(here.rglob("*") if deep else here.iterdir()):
@@ -105,8 +122,11 @@ class Mirror:
             self.fetch_folder(section, deep=True)
 
     def _listed(self, folder: str, *, deep: bool) -> dict[str, Found]:
+        return self._ours(self.store.listing(folder, deep=deep))
+
+    def _ours(self, listed: Iterable[Found]) -> dict[str, Found]:
         found = {}
-        for one in self.store.listing(folder, deep=deep):
+        for one in listed:
             if all(_NAME.fullmatch(part) for part in one.name.split("/")):
                 found[one.name] = one
             elif one.name not in self.refused:

@@ -112,8 +112,9 @@ def _run(
         if folder.mirror is not None or folder.is_there:  # what is there must not be mended while it is looked at
             _announce(locks, notes, Progress(0, enabled=progress).say)
         index = _board_module("index").Index(folder.fetched(folder.root / BOARD_INDEX), folder.place)
-        known: dict[str, bool] = _board_module("found_cells").finished_cells(folder, index)
-        planned = plan(config, registry, folder.as_it_is(known), known)
+        listed = folder.cells_listed()
+        known: dict[str, bool] = _board_module("found_cells").finished_cells(folder, index, listed)
+        planned = plan(config, registry, folder.as_it_is(known, listed), known)
         _refuse_hopeless(planned)
         folder.prepare()
         units += planned

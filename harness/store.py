@@ -4,16 +4,11 @@
 - ``create`` makes a file that is not there yet, for one of all who try: ``promises`` says whether that was ever meant to hold.
 - What may succeed in a moment is tried again, ``TRIES`` times in all; after that the store counts as gone, and is asked once each time.
 - Names that a listing returns are checked: only plain names under the place come out.
-
-Options of a driver (endpoint, profile, anonymous) come from the user's environment and fsspec's own configuration, never from a config of ours.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
-import importlib
-import importlib.util
 import threading
 import time
 import uuid
@@ -23,19 +18,18 @@ from typing import Any, NamedTuple, TypeVar
 
 from skillneurons.errors import UserError
 from skillneurons.store_errors import S3, code_of, is_transient, store_error, without_password
+from skillneurons.store_url import URL, opened
 
-URL = "://"
 WHOLE = (*S3, "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory")  # an object is there whole or not at all
 PROMISES = (*S3, "gs", "gcs", "az", "abfs", "abfss", "memory")  # whose drivers ask the server to create, not to replace
 BUCKETS = tuple(name for name in WHOLE if name != "memory")
 TRIES, PAUSE = 4, 0.2  # s, four times as long each time
-CONNECT, READ = 5, 30  # s, until a server that says nothing is given up
 LONGEST = 30.0  # s, after which nothing is tried again
 AT_ONCE = 64  # files in hand
-_EXTRAS = {"s3fs": "'skillneurons[s3]'"}
 # what stores call a mark that changes with a file (a hash, a version), and its time
 _MARKS = ("ETag", "etag", "md5", "md5Hash", "checksum", "CRC", "sha", "generation")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+_SECOND = 1_000_000_000  # ns
 _MEMORY = threading.Lock()  # which looks and writes in two steps
 
 T = TypeVar("T")
@@ -50,11 +44,6 @@ class Found(NamedTuple):
     time: int
 
 
-def is_url(place: object) -> bool:
-    """Whether a place is a URL, not a path on this disk."""
-    return URL in str(place)
-
-
 def is_plain(name: str) -> bool:
     """Whether every part of a name is a plain file name: what a store tells may be a stranger's."""
     return all(part not in ("", ".", "..") and not set(part) & set("\\:\0") for part in name.split("/"))
@@ -67,7 +56,7 @@ class Store:
         url = url if url.endswith(URL) else url.rstrip("/")
         self.url = without_password(url)
         first = url.partition("::")[0].partition(URL)[0].lower()
-        self._system, self._root = self._opened(url, first)
+        self._system, self._root = opened(url, first)
         self.protocol = first
         self.bucket = self._root.strip("/").partition("/")[0] if first in BUCKETS else ""
         self.promises = first in PROMISES
@@ -75,31 +64,6 @@ class Store:
         self._folders: set[str] = set()
         if first in BUCKETS and not self.bucket:
             raise UserError(f"cannot open {self.url}: it names no bucket; write {first}://BUCKET/FOLDER")
-
-    def _opened(self, url: str, first: str) -> tuple[Any, str]:
-        import fsspec  # type: ignore[import-untyped]
-
-        known = {*fsspec.available_protocols(), *fsspec.registry}
-        for name in (part.partition(URL)[0] for part in url.split("::")):
-            if name.lower() not in known:
-                near = difflib.get_close_matches(name.lower(), sorted(known), n=1)
-                told = f"no protocol named {name!r} is known" + (f" (did you mean {near[0]!r}?)" if near else "")
-                raise UserError(f"cannot open {self.url}: {told}; give a folder, or a URL as in s3://bucket/run")
-        options: dict[str, Any] = {"use_listings_cache": False}
-        if first in S3:
-            options["config_kwargs"] = _s3_options(fsspec.config.conf.get("s3", {}))
-        try:
-            system, root = fsspec.core.url_to_fs(url, **options)
-        except ImportError as error:
-            raise UserError(
-                f"cannot open {self.url}: the package {_package(first, error)} is not installed; "
-                f"install it with: pip install {_EXTRAS.get(_package(first, error), _package(first, error))}"
-            ) from error
-        except Exception as error:
-            raise store_error("open", self.url, error, first, "") from error
-        if first in S3:
-            system.retries = 1  # its own, on top of which ours would take minutes
-        return system, str(root).rstrip("/")
 
     @property
     def gone(self) -> bool:
@@ -163,7 +127,7 @@ class Store:
             except NotADirectoryError:
                 return []
 
-        prefix = f"{self._root.strip('/')}/"
+        prefix = f"{root}/" if (root := self._root.strip("/")) else ""
         found = []
         for entry in self._tried("list", folder, listed):
             full = str(entry["name"]).strip("/")
@@ -271,22 +235,22 @@ class Store:
             return True
         return self._tried("write", name, created) or self.read(name) == data  # the answer to the first try was lost
 
-    def keeps_promise(self, name: str) -> bool:
-        """Find out whether a file that is there is not created again: the same file is made twice, and removed."""
+    def keeps_promise(self, name: str, data: bytes) -> bool:
+        """Find out whether a file that is there is not created again: this one is made twice, and stays."""
         if not self.promises:
+            self.put(name, data)
             return False
         try:
-            self._tried("write", name, lambda: self._twice(name), (_UnkeptError,))
+            self._tried("write", name, lambda: self._twice(name, data), (_UnkeptError,))
         except _UnkeptError:
             self.promises = False
-        self.remove(name)
         return self.promises
 
-    def _twice(self, name: str) -> None:
+    def _twice(self, name: str, data: bytes) -> None:
         place = self._at(name)
-        self._system.pipe_file(place, b"first")
+        self._system.pipe_file(place, data)
         try:
-            self._system.pipe_file(place, b"second", mode="create")
+            self._system.pipe_file(place, data, mode="create")
         except Exception as error:
             if isinstance(error, FileExistsError) or code_of(error) in ("PreconditionFailed", "412"):
                 return
@@ -314,25 +278,14 @@ class _NoBucketError(Exception):
     response: Mapping[str, Any] = {"Error": {"Code": "NoSuchBucket"}}
 
 
-def _s3_options(configured: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how long a server is waited for, and what the user's configuration of fsspec says instead."""
-    ours = {"connect_timeout": CONNECT, "read_timeout": READ, "retries": {"mode": "standard", "total_max_attempts": 1}}
-    return {**ours, **configured.get("config_kwargs", {})}
-
-
-def _package(protocol: str, error: ImportError) -> str:
-    """Return the package whose absence keeps a protocol from being used."""
-    known = importlib.import_module("fsspec.registry").known_implementations  # fsspec.registry itself is a mapping
-    package = str(known.get(protocol, {}).get("class", "")).partition(".")[0]
-    if package in ("", "fsspec") or importlib.util.find_spec(package) is not None:
-        return error.name or package or protocol
-    return package
-
-
 def _found(name: str, entry: Mapping[str, Any]) -> Found:
-    """Return a file with its stamp, as far as its store says what would change; a time stands at the end of a stamp."""
+    """Return a file with its stamp, as far as its store says what would change; a time stands at the end of a stamp.
+
+    Beside a mark a time is in whole seconds: some servers list it finer than they tell it of one file, and the stamp must be the same.
+    """
     marks = [str(entry.get(mark) or "") for mark in _MARKS]
-    times = [ns for ns in (_nanoseconds(entry.get(one)) for one in _TIMES) if ns]
+    unit = _SECOND if any(marks) else 1
+    times = [ns // unit * unit for ns in (_nanoseconds(entry.get(one)) for one in _TIMES) if ns]
     stamp = " ".join([str(entry.get("size")), *marks, *map(str, times[:1])]) if any(marks) or times else ""
     return Found(name, int(entry.get("size") or 0), stamp, times[0] if times else 0)
 

@@ -10,6 +10,7 @@ other gives way. The later one always sees the earlier; the earlier may not see 
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -20,11 +21,11 @@ from skillneurons.lock_owner import Owner, is_alive, owner_of
 from skillneurons.lock_shelf import LocalShelf, LockFile, Shelf, name_and_number
 from skillneurons.locks import STALE_AFTER
 from skillneurons.results import ResultsFolder
-from skillneurons.store import Found, Store
+from skillneurons.store import Store
 
 BEAT = 20.0  # seconds between two signs of life
 SETTLE = 3.0  # seconds until what two wrote at once is seen by both; more than a store's clock is coarse
-ALIVE = "alive-"
+ALIVE, PROBE = "alive-", "probe-"
 _FOLDER = "locks"
 
 
@@ -45,53 +46,52 @@ class StoreShelf:
 
     def __init__(self, store: Store, *, single_writer: bool = True) -> None:
         self._store, self._rule = store, single_writer
+        self._pulse = copy.copy(store)  # a beat that fails is no reason for the run to lose its patience
         self._read: dict[tuple[str, str], Owner | None] = {}  # owners by name and stamp: a lock is never written over
         self._sign, self._data = "", b""
 
     def open(self, me: Owner, data: bytes) -> None:
         """Give the first sign of life; raise UserError where the store cannot keep two runners apart and one is there."""
-        kept = self._store.keeps_promise(f"{_FOLDER}/probe-{me.token[:8]}.1.lock")
-        sign = f"{_FOLDER}/{ALIVE}{me.token[:8]}.1.lock"
-        if not kept and self._rule:
-            self._refuse(self._others(sign))
+        probe, sign = (f"{_FOLDER}/{kind}{me.token[:8]}.1.lock" for kind in (PROBE, ALIVE))
+        try:
+            kept = self._store.keeps_promise(probe, data)
+            if not kept and self._rule:
+                self._refuse([one for one, _ in self._others(probe)])
+        finally:
+            with contextlib.suppress(StorageError):  # of a store that is gone: it is known for a dead process's
+                self._store.remove(probe)
         self._sign, self._data = sign, data
         try:
             self._store.put(sign, data)
             if not kept and self._rule:
                 time.sleep(SETTLE)
-                self._give_way(me, sign)
+                self._refuse([one for one, before in self._others(sign, me.token) if before])
         except BaseException:
             self.close()
             raise
 
-    def _give_way(self, me: Owner, sign: str) -> None:
-        mine = self._store.info(sign)
-        when = mine.time if mine is not None else 0
-        before = []
-        for found, owner in self._others(sign):
-            token = owner.token if owner is not None else ""
-            if not when or not found.time or (found.time, token) < (when, me.token):
-                before.append((found, owner))
-        self._refuse(before)
+    def _others(self, mine: str, token: str = "") -> list[tuple[Owner | None, bool]]:
+        """Return the owners of others' signs of life that are not known to be dead, and whether each came before ``mine``.
 
-    def _others(self, sign: str) -> list[tuple[Found, Owner | None]]:
-        """Return the signs of life of others that are not known to be dead."""
+        All times are of one listing, so that they are the store's, and as fine as each other.
+        """
         listed = self._store.listing(_FOLDER)
-        mine = next((found.time for found in listed if found.name == sign), 0)
-        signs = [one for one in listed if one.name.startswith(f"{_FOLDER}/{ALIVE}") and one.name != sign]
+        now = next((found.time for found in listed if found.name == mine), 0)
+        signs = [one for one in listed if one.name.startswith(f"{_FOLDER}/{ALIVE}") and one.name != mine]
         found = []
         for one, (_, data) in zip(signs, self._store.read_many([one.name for one in signs]), strict=True):
             owner = owner_of(data or b"")
             alive = is_alive(owner) if owner is not None else None
-            stale = bool(mine and one.time) and mine - one.time > STALE_AFTER * 1e9  # both by the store's own clock
+            stale = bool(now and one.time) and now - one.time > STALE_AFTER * 1e9
             if data is not None and alive is not False and not (alive is None and stale):
-                found.append((one, owner))
+                other = owner.token if owner is not None else ""
+                found.append((owner, not now or not one.time or (one.time, other) < (now, token)))
         return found
 
-    def _refuse(self, others: Sequence[tuple[Found, Owner | None]]) -> None:
+    def _refuse(self, others: Sequence[Owner | None]) -> None:
         if not others:
             return
-        who = ", ".join(f"{owner.label} (since {owner.since})" if owner else "another runner" for _, owner in others)
+        who = ", ".join(f"{owner.label} (since {owner.since})" if owner else "another runner" for owner in others)
         raise UserError(
             f"cannot work in {self._store.url} now: {who} does, and this store does not keep two runners apart (it has no "
             "conditional writes), so one works at a time; wait until that has ended, or give another place with -o. What a killed "
@@ -110,7 +110,8 @@ class StoreShelf:
             if parts is not None and (name is None or parts[0] == name):
                 known[one.name] = parts
         gone = set()
-        for place, data in self._store.read_many([one for one in known if (one, stamps[one]) not in self._read]):
+        new = [one for one in known if not stamps[one] or (one, stamps[one]) not in self._read]
+        for place, data in self._store.read_many(new):
             if data is None:
                 gone.add(place)
             else:
@@ -136,7 +137,7 @@ class StoreShelf:
         self._store.remove(path.as_posix())
 
     def beat(self, paths: Sequence[Path], is_mine: Callable[[Path], bool]) -> None:
-        self._store.put(self._sign, self._data)
+        self._pulse.put(self._sign, self._data)
 
     def close(self) -> None:
         if self._sign:

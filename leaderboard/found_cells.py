@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from skillneurons.errors import ResultsError
 from skillneurons.leaderboard.bundles import bundle_name
@@ -15,6 +15,9 @@ from skillneurons.leaderboard.index import Index
 from skillneurons.leaderboard.settings import plain_json
 from skillneurons.leaderboard.sources import CellFile, Source, open_source
 from skillneurons.results import DamagedCell, Result, ResultsFolder, parse_cell
+
+if TYPE_CHECKING:
+    from skillneurons.store import Found
 
 FINISHED, TESTED = "finished", "finished and tested"
 FEW = 3  # problems that are named where nothing else is there to show
@@ -100,14 +103,14 @@ def about(cell: Result, digest: str) -> list[str]:
     return [cell.key, digest, bundle_name(cell), state]
 
 
-def finished_cells(folder: ResultsFolder, index: Index) -> dict[str, bool]:
+def finished_cells(folder: ResultsFolder, index: Index, listed: Sequence[Found] | None = None) -> dict[str, bool]:
     """Return the finished cells whose files have not changed since the index saw them; none is read.
 
-    By key, whether neurons of the cell were ablated.
+    By key, whether neurons of the cell were ablated. ``listed`` is what a store was just seen to list of its cells.
     """
-    if not folder.is_there:
+    if not (folder.is_there if listed is None else listed):
         return {}
-    files = open_source(folder).files("cells")
+    files = open_source(folder, listed).files("cells")
     known = [index.known(file.place, file.stamp) for file in files]
     return {one[0]: one[3] == TESTED for one in known if one is not None and one[3:] in ([FINISHED], [TESTED])}
 

@@ -20,7 +20,7 @@ from skillneurons.atomic import write_atomic
 from skillneurons.leaderboard.arrow import arrow_column
 from skillneurons.leaderboard.settings import parse_json, plain_bytes
 from skillneurons.results import BOARD_INDEX
-from skillneurons.store import URL
+from skillneurons.store_url import URL
 
 NAME = BOARD_INDEX
 _UNSURE_NS = 2_000_000_000  # a file as young as this may change again without a new time stamp
@@ -148,7 +148,7 @@ def program() -> str:
     here, harness = Path(__file__).parent, Path(skillneurons.results.__file__).parent
     read = [
         harness / name
-        for name in ("results.py", "cell_form.py", "causal_form.py", "form.py", "across_file.py", "types.py")
+        for name in ("cell_file.py", "cell_form.py", "causal_form.py", "form.py", "across_file.py", "types.py")
     ]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in [*sorted(here.glob("*.py")), *read])).hexdigest()[
         :16

@@ -52,10 +52,13 @@ class Source(Protocol):
         ...
 
 
-def open_source(place: str | Path | ResultsFolder) -> Source:
-    """Return the run folder at a path or URL; raise ResultsError where there is none, or no cells folder."""
+def open_source(place: str | Path | ResultsFolder, listed: Sequence[Found] | None = None) -> Source:
+    """Return the run folder at a path or URL; raise ResultsError where there is none, or no cells folder.
+
+    ``listed`` is what a store was just seen to list of its cells.
+    """
     folder = open_folder(place)
-    return LocalFolder(folder.root) if folder.mirror is None else RemoteFolder(folder.mirror)
+    return LocalFolder(folder.root) if folder.mirror is None else RemoteFolder(folder.mirror, listed)
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,10 @@ class RemoteFolder:
     What is read is kept in the mirror, so that nothing is fetched twice.
     """
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, listed: Sequence[Found] | None = None) -> None:
         self._mirror, self.place = mirror, mirror.store.url
         self._found: dict[str, Found] = {}
-        self._first = mirror.store.listing("cells")
+        self._first = mirror.store.listing("cells") if listed is None else list(listed)
         if not self._first:
             raise _no_results(self.place, bool(mirror.store.listing("")))
 

@@ -1,4 +1,5 @@
-"""Runs into a bucket, whole, killed and continued, and two at once, in processes forked from one that has everything loaded.
+"""Runs into a bucket, whole, killed and continued, and two at once, in processes forked from one that has everything loaded; what is independent runs at the
+same time.
 
 ``python store_trials.py FOLDER MODEL SEED KILLS PAIRS`` prints what was found as JSON; the server is that of the environment
 (``AWS_ENDPOINT_URL``), and the bucket ``results`` is there. A run dies just before or just after its n-th request to the store.
@@ -13,6 +14,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,16 +115,26 @@ def state(folder: Path, prefix: str) -> dict[str, Any]:
     }
 
 
-def kill(place: Path, model: str, number: int, moment: Moment) -> dict[str, Any]:
-    folder, prefix = prepared(place), f"kill{number}"
-    killed = wait(begun(folder, model, prefix, moment))
-    before = finished(prefix)
-    steps = sum(line[0] == "step" for line in log_of(folder))
-    resumed = wait(begun(folder, model, prefix))
-    after = finished(prefix)
-    rewritten = sorted(key for key, stamp in before.items() if after.get(key) != stamp)
-    about = {"moment": str(moment), "killed": killed, "resumed": resumed, "rewritten": rewritten}
-    return {**about, "finished_before": len(before), "steps_before": steps, **state(folder, prefix)}
+def kills(place: Path, model: str, moments: Sequence[Moment]) -> list[dict[str, Any]]:
+    """Kill a run at each moment, all at the same time, each in a folder of its own, then continue them all."""
+    folders = [(prepared(place / f"kill{number}"), f"kill{number}") for number in range(len(moments))]
+    begin = [begun(*_of(one, model), moment) for one, moment in zip(folders, moments, strict=True)]
+    killed = [wait(child) for child in begin]
+    before = [finished(prefix) for _, prefix in folders]
+    steps = [sum(line[0] == "step" for line in log_of(folder)) for folder, _ in folders]
+    resumed = [wait(child) for child in [begun(*_of(one, model)) for one in folders]]
+    found = []
+    for i, (folder, prefix) in enumerate(folders):
+        after = finished(prefix)
+        rewritten = sorted(key for key, stamp in before[i].items() if after.get(key) != stamp)
+        about = {"moment": str(moments[i]), "killed": killed[i], "resumed": resumed[i], "rewritten": rewritten}
+        found.append({**about, "finished_before": len(before[i]), "steps_before": steps[i], **state(folder, prefix)})
+    return found
+
+
+def _of(one: tuple[Path, str], model: str) -> tuple[Path, str, str]:
+    folder, prefix = one
+    return folder, model, prefix
 
 
 def pair(place: Path, model: str, number: int, seconds: float) -> dict[str, Any]:
@@ -134,22 +146,21 @@ def pair(place: Path, model: str, number: int, seconds: float) -> dict[str, Any]
     return {"codes": codes, **state(folder, prefix)}
 
 
-def main(place: Path, model: str, seed: int, kills: int, pairs: int) -> dict[str, Any]:
+def main(place: Path, model: str, seed: int, n: int, pairs: int) -> dict[str, Any]:
     rng = random.Random(seed)
-    on_disk = prepared(place / "disk")
-    assert wait(start(on_disk, model)) == 0, (on_disk.parent / "out").read_text()
-    folder = prepared(place / "whole")
-    code = wait(begun(folder, model, "whole"))
-    assert code == 0, (folder.parent / "out").read_text()
+    on_disk, folder = prepared(place / "disk"), prepared(place / "whole")
+    children = [start(on_disk, model), begun(folder, model, "whole")]
+    codes = [wait(child) for child in children]
+    assert codes == [0, 0], [(one.parent / "out").read_text() for one in (on_disk, folder)]
     whole = state(folder, "whole")
     moments = [
-        Moment(operation=1 + int(whole["requests"] * (i + rng.random()) / kills), before=rng.random() < 0.5)
-        for i in range(kills)
+        Moment(operation=1 + int(whole["requests"] * (i + rng.random()) / n), before=rng.random() < 0.5)
+        for i in range(n)
     ]
     return {
         "disk": contents(on_disk),
         "whole": whole,
-        "kills": [kill(place / "kill", model, i, moment) for i, moment in enumerate(moments)],
+        "kills": kills(place, model, moments),
         "pairs": [pair(place / "pair", model, i, 0.4 * i) for i in range(pairs)],
     }
 

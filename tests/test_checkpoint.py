@@ -7,9 +7,11 @@ import skillneurons as sn
 import torch
 from parity_task import parity_examples
 from skillneurons.checkpoint import TuningCheckpoint, TuningState, read_state
+from skillneurons.errors import StorageError
 from skillneurons.inputs import encode_examples
 from skillneurons.micro_batches import MicroBatches
 from skillneurons.prompt import initial_prompt
+from skillneurons.results import ResultsFolder
 from skillneurons.tuning import TuningSettings, run_inputs, tune_on
 
 SETTINGS = TuningSettings(steps=7, lr=0.05, batch_size=4, eval_every=3, patience=5)
@@ -149,3 +151,19 @@ def test_what_is_not_of_this_prompt_or_damaged_is_no_state(tmp_path: Path) -> No
         assert read_state(path, "k") is None
     path.write_bytes(whole.replace(b'format":"1', b'format":"0'))
     assert read_state(path, "k") is None
+
+
+def test_a_store_whose_bucket_is_gone_ends_the_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing folder of this disk is made again; a missing bucket is an error once, not for ever."""
+    asked = []
+
+    def gone(self: ResultsFolder, *paths: Path) -> None:
+        asked.append(paths)
+        raise StorageError("there is no bucket") from FileNotFoundError("NoSuchBucket")
+
+    monkeypatch.setattr(ResultsFolder, "publish", gone)
+    checkpoint = TuningCheckpoint(tmp_path / "checkpoints" / "a.safetensors", "a", every=0.0)
+    state = TuningState(1, False, torch.ones(2, 3), torch.ones(2, 3), 0.5, 0)
+    with pytest.raises(StorageError, match="there is no bucket"):
+        checkpoint.offer(lambda: state)
+    assert len(asked) == 1

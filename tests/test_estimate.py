@@ -440,7 +440,7 @@ def test_gpus_are_known_by_what_their_driver_calls_them() -> None:
 
 
 def test_a_gpu_that_is_asked_for_and_not_seen_is_stated_as_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skillneurons.estimate.gpu_here", lambda: None)
+    monkeypatch.setattr("skillneurons.estimate.gpus_here", list)
     config = load_config(None, ["model.dtype=bfloat16"], device="cuda")
     told = "a100 as its maker states it (312 TFLOP/s of bfloat16, 2039 GB/s), 40% of it used"
     assert choose_speed(config).told == f"no GPU of a known rate is seen here; {told}"
@@ -520,3 +520,16 @@ def test_what_seeds_share_is_paid_once_and_a_tuned_prompt_not_again(tmp_path: Pa
     (folder.prompts / str(unit.prompt_key)).mkdir(parents=True)
     after = dry_run(config, load_registry()).parts["pocket", "arithmetic"][1].tokens
     assert before - after == tokens_of(whole["inputs"]) + tokens_of(whole["tuning"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "devices"),
+    [([], Devices()), (["model.device_map=auto"], Devices(4)), (["model.tp_plan=auto"], Devices(4, split=True))],
+)
+def test_a_model_that_is_spread_has_all_gpus_of_this_machine(
+    settings: list[str], devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skillneurons.estimate.gpus_here", lambda: ["NVIDIA H100 80GB HBM3"] * 4)
+    monkeypatch.setattr("skillneurons.estimate._torch_for_cpu", lambda: False)
+    speed = choose_speed(load_config(None, ["model.dtype=bfloat16", *settings]))
+    assert speed.devices == devices and "h100 as its maker states it" in speed.told

@@ -17,13 +17,15 @@ RANKS = (
     {"types", "hookspecs", "html_table", "arguments", "yaml_text", "interruption", "lock_owner"},
     {"atomic", "contradictions", "ranks"},
     {"planting", "neutral", "moments", "complaint", "run_files", "store_errors"},
-    {"store", "lock_shelf"},
+    {"store_url", "lock_shelf"},
+    {"store"},
     {"mirror"},
     {"finding"},
     {"form"},
     {"causal_form", "setting_types"},
     {"splits", "cell_form", "across_file", "config_source", "statistics", "settings"},
     {"plugin_checks", "plugin_failures", "plugin_loading", "plugin_reason"},
+    {"cell_file"},
     {"registry", "results", "model_source", "config_overrides"},
     {"config_faults", "config_environment", "config_schema"},
     {"signed_report"},
@@ -104,7 +106,7 @@ RANKS = (
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 INSIDE = {*RANK, "plugins", "tasks", "leaderboard", "pocket"}
-STORED = {"mirror", "store", "signed_report"}
+STORED = {"mirror", "store", "store_url", "signed_report"}
 READ = {"leaderboard", "errors", "atomic", "results", "types", "cell_form", "across_file", "density"} | STORED
 HEAVY = (
     "torch",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import skillneurons as sn
 import torch
+from skillneurons import loading
+from skillneurons.errors import UserError
 from skillneurons.loading import pick_device
 from skillneurons.model_source import pocket_folder
 
@@ -158,3 +161,17 @@ def test_quantised_weights_are_hooked_and_checked(tmp_path: Path, quantization: 
     assert lm.parity is not None and lm.parity.distribution < 0.2
     found = sn.correlate(lm, [f"What is {i}?" for i in range(12)], list(range(12)))
     assert found.shape == (1, 2, 128)
+
+
+def test_a_transformers_that_cannot_split_a_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers.distributed
+
+    def older(**options: Any) -> None:
+        raise TypeError("unexpected keyword argument 'tp_plan'")
+
+    monkeypatch.setattr(transformers.distributed, "DistributedConfig", older)
+    with pytest.raises(UserError) as caught:
+        loading._distributed("auto", 2)
+    assert str(caught.value) == (
+        "model.tp_plan 'auto' needs a newer transformers than the one that is installed: pip install -U transformers"
+    )

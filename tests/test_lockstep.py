@@ -115,3 +115,12 @@ def test_an_output_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     assert str(caught.value) == (
         "output 's3://bucket/run': ranks (model.tp_plan) share a folder of this machine; give one with -o DIR"
     )
+
+
+def test_a_file_url_is_a_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(lockstep, "joined", ranks_here)
+    monkeypatch.setattr(lockstep, "_all_see", lambda output, ranks: None)
+    with in_lockstep(f"file://{tmp_path}/run") as output:
+        assert output == tmp_path / "run"

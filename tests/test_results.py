@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from skillneurons.atomic import write_atomic
 from skillneurons.errors import ResultsError
 from skillneurons.results import (
     DamagedCell,
@@ -23,7 +24,6 @@ from skillneurons.results import (
     check_key,
     content_key,
     load_cell,
-    write_atomic,
     write_json_atomic,
 )
 
@@ -56,6 +56,10 @@ def test_canonical_json_of_everything_it_takes() -> None:
     assert canonical_json(value) == ('{"a":[null,null,null,null,"\\u00e9"],"b":[1,2.5,true],"c":{"n":0.1}}')
 
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+
+
+@unhurried
 @given(values)
 def test_canonical_json_reads_back(value: Any) -> None:
     assert json.loads(canonical_json(value)) == value
@@ -97,6 +101,7 @@ def reordered(value: Any) -> Any:
     return [reordered(item) for item in value] if isinstance(value, list) else value
 
 
+@unhurried
 @given(payloads, st.lists(st.text(), max_size=3))
 def test_key_ignores_the_order_of_mappings_and_is_a_safe_name(payload: dict[str, Any], slugs: list[str]) -> None:
     key = content_key(*slugs, payload=payload)
@@ -105,6 +110,7 @@ def test_key_ignores_the_order_of_mappings_and_is_a_safe_name(payload: dict[str,
     assert re.fullmatch(r"([a-z0-9_]{1,24}-)*[0-9a-f]{16}", key)
 
 
+@unhurried
 @given(payloads, st.text(), scalars)
 def test_key_changes_with_any_value(payload: dict[str, Any], name: str, value: Any) -> None:
     changed = {**payload, name: {"was": payload.get(name), "is": value}}
@@ -300,6 +306,7 @@ def test_more_than_the_form_asks_for_is_no_damage(tmp_path: Path) -> None:
     assert isinstance(load_cell(tmp_path / "k.json"), Result)
 
 
+@unhurried
 @given(st.binary(max_size=60))
 def test_no_content_of_a_file_raises(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("cells") / "k.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import skillneurons.store
 from fsspec.implementations.local import LocalFileSystem
 from s3_server import Server, door, s3_server, use
-from skillneurons.errors import StorageError, UserError
+from skillneurons.errors import ResultsError, StorageError, UserError
 from skillneurons.results import open_folder
 from skillneurons.store import Store, is_plain
 from skillneurons.store_errors import without_password
@@ -73,8 +74,8 @@ def test_files_are_put_listed_read_created_and_removed(
     assert after.stamp != a.stamp and store.info("cells/a.json") == after and store.read("cells/a.json") == b"another"
     assert store.create("locks/x", b"mine") and not store.create("locks/x", b"theirs")
     assert store.read("locks/x") == b"mine"
-    assert store.keeps_promise("locks/probe") == (kind != "elsewhere")
-    store.remove("locks/x", "locks/x", "cells/none")
+    assert store.keeps_promise("locks/probe", b"me") == (kind != "elsewhere") and store.read("locks/probe") == b"me"
+    store.remove("locks/x", "locks/x", "cells/none", "locks/probe")
     assert store.listing("locks") == [] and store.read("locks/x") is None
 
 
@@ -118,6 +119,35 @@ def test_what_a_listing_returns_never_leads_out_of_the_mirror(memory: str) -> No
     here = sorted(path.relative_to(folder.root).as_posix() for path in folder.root.rglob("*") if path.is_file())
     assert here == ["cells/a/b.json", "cells/good.json"] and folder.mirror.refused == ["cells/sp ace.json"]
     assert not (folder.root.parent / "out.json").exists()
+
+
+@pytest.mark.parametrize("name", ["../../out.json", "/elsewhere/out.json", "k/../../../out.json"])
+def test_a_name_that_a_cell_tells_never_leads_out_of_the_mirror(name: str, memory: str) -> None:
+    folder = open_folder(memory)
+    assert folder.mirror is not None
+    outside = folder.root.parent / "out.json"
+    system = fsspec.filesystem("memory")
+    system.store["/bucket/run/passes/../../out.json"] = _file(system, b"{}")
+    for action in (folder.fetched, folder.has, folder.publish, folder.remove):
+        with pytest.raises(ResultsError, match=r"^'.*' is no name of a file in memory://bucket/run: a cell that says"):
+            action(folder.passes / name)  # type: ignore[operator]
+    assert not outside.exists()
+
+
+def test_times_that_a_listing_tells_finer_than_one_file_change_no_stamp() -> None:
+    listed = {"size": 3, "ETag": "x", "LastModified": datetime(2026, 1, 1, 0, 0, 5, 123000, UTC)}
+    told = listed | {"LastModified": datetime(2026, 1, 1, 0, 0, 5, 0, UTC)}
+    one, other = (skillneurons.store._found("cells/a.json", entry) for entry in (listed, told))
+    assert one == other and one.time == 1767225605 * 10**9
+    without = [skillneurons.store._found("a", {**entry, "ETag": None}) for entry in (listed, told)]
+    assert without[0] != without[1]  # where only times tell, every digit counts
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory://bucket"])
+def test_the_root_of_a_store_is_a_place_like_another(url: str, memory: str) -> None:
+    store = Store(url)
+    store.put("cells/a.json", b"x")
+    assert [one.name for one in store.listing("cells")] == ["cells/a.json"] and store.read("cells/a.json") == b"x"
 
 
 def _file(system: Any, data: bytes) -> Any:
@@ -201,6 +231,21 @@ def test_a_server_that_is_busy_is_asked_again(server: Server, monkeypatch: pytes
         use(endpoint, monkeypatch)
         Store("s3://bucket/busy").put("cells/a.json", b"x")
     assert len(refused) == 2 and server.read("bucket", "busy/cells/a.json") == b"x"
+
+
+def test_a_file_is_read_by_one_request(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def rule(request: Any) -> None:
+        asked.append(request.command)
+
+    with door(server, rule) as endpoint:
+        use(endpoint, monkeypatch)
+        store = Store("s3://bucket/read")
+        store.put_many({"a": b"x", "b": b"y"})
+        asked.clear()
+        assert store.read("a") == b"x" and dict(store.read_many(["a", "b"])) == {"a": b"x", "b": b"y"}
+    assert asked == ["GET"] * 3
 
 
 @pytest.mark.parametrize(

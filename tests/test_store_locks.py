@@ -16,7 +16,7 @@ import pytest
 import skillneurons.store
 import skillneurons.store_locks
 from s3_server import Server, door, s3_server, use
-from skillneurons.errors import UserError
+from skillneurons.errors import StorageError, UserError
 from skillneurons.lock_owner import this_process
 from skillneurons.locks import Locks
 from skillneurons.results import ResultsFolder, open_folder
@@ -224,13 +224,12 @@ def test_of_two_that_come_at_once_the_later_gives_way(folder: ResultsFolder, mon
         assert first.take(["a"])  # the other came later, and will see this one
     assert folder.mirror is not None
     folder.mirror.store.remove(f"locks/alive-{'f' * 8}.1.lock")
-    real, sign = folder.mirror.store.info, f"locks/alive-{'f' * 8}.1.lock"
+    real, sign = folder.mirror.store.listing, f"locks/alive-{'f' * 8}.1.lock"
 
-    def as_if_later(name: str) -> Any:
-        found = real(name)
-        return found._replace(time=found.time + 10**9) if found is not None else None
+    def as_if_later(folder: str) -> Any:
+        return [one._replace(time=one.time + 10**9 * (one.name != sign)) for one in real(folder)]
 
-    monkeypatch.setattr(folder.mirror.store, "info", as_if_later)
+    monkeypatch.setattr(folder.mirror.store, "listing", as_if_later)
     with pytest.raises(UserError) as caught, Locks(unkept(folder, monkeypatch, lambda: elsewhere(folder, ""))):
         pass
     assert str(caught.value) == refusal(folder.place, "far:7 (since 2026-01-01T00:00:00Z)")
@@ -244,6 +243,65 @@ def test_what_a_dead_runner_left_keeps_nobody_away(folder: ResultsFolder, monkey
     with Locks(unkept(folder, monkeypatch, lambda: None)) as mine:
         assert mine.take(["a"])
     assert names(folder) == []
+
+
+def test_a_runner_elsewhere_that_is_silent_for_long_keeps_nobody_away(
+    folder: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere(folder, "")
+    assert folder.mirror is not None
+    real, silent = folder.mirror.store.listing, [119]
+
+    def as_if_older(place: str) -> Any:
+        return [one._replace(time=one.time - silent[0] * 10**9 * ("f" * 8 in one.name)) for one in real(place)]
+
+    monkeypatch.setattr(folder.mirror.store, "listing", as_if_older)
+    with pytest.raises(UserError, match="now: far:7"), Locks(unkept(folder, monkeypatch, lambda: None)):
+        pass
+    silent[0] = 125
+    with Locks(unkept(folder, monkeypatch, lambda: None)) as mine:
+        assert mine.take(["a"])
+
+
+PROBER = """
+import os, sys
+from skillneurons.locks import Locks
+from skillneurons.results import open_folder
+from skillneurons.store_locks import shelf_of
+folder = open_folder(sys.argv[1])
+folder.mirror.store.remove = lambda *_: os._exit(9)  # it dies between finding out and removing
+Locks(shelf_of(folder)).__enter__()
+"""
+
+
+def test_what_a_runner_left_that_was_killed_while_it_tried_the_store_out_goes_with_the_next(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(server.endpoint, monkeypatch)
+    folder = open_folder("s3://bucket/probed")
+    assert subprocess.run([sys.executable, "-c", PROBER, folder.place], check=False).returncode == 9
+    assert [name.partition("-")[0] for name in names(folder)] == ["probe"]
+    with Locks(shelf_of(folder)) as mine:
+        assert mine.take(["a"])
+    assert names(folder) == []
+
+
+def test_a_beat_that_fails_does_not_make_the_run_less_patient(
+    folder: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folder.mirror is not None
+    store = folder.mirror.store
+    monkeypatch.setattr(skillneurons.store, "PAUSE", 0.0)
+    with Locks(shelf_of(folder)) as mine:
+        with monkeypatch.context() as broken:
+
+            def gone(*_: object, **__: object) -> None:
+                raise ConnectionResetError("gone")
+
+            broken.setattr(store._system, "pipe_file", gone, raising=False)
+            with pytest.raises(StorageError):
+                mine.shelf.beat([], lambda _: True)
+        assert not store.gone
 
 
 def test_a_lock_that_could_not_be_given_back_is_still_ones_own(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from skillneurons.ranks import Ranks, agree, checked_ranks, largest, mean_over_r
 
 COMMAND = "torchrun --nproc-per-node N -m skillneurons run ... --set model.tp_plan=auto"
 SETTINGS = [
-    "prompt.steps=6",
-    "prompt.eval_every=3",
-    "causal.examples=8",
-    "causal.generated=4",
+    "prompt.steps=4",
+    "prompt.eval_every=2",
+    "causal.examples=6",
+    "causal.generated=3",
     "causal.random_sets=2",
-    "causal.cards=2",
-    "causal.k=[2,10]",
+    "causal.cards=1",
+    "causal.k=[2]",
+    "causal.across_k=[2]",
+    "causal.steering=[2.0]",
     "causal.neutral_text=pocket",
     "attribution.permutations=19",
     "attribution.bootstrap=19",
@@ -56,9 +59,11 @@ def test_a_run_of_two_ranks_is_that_of_one_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, one, two = model_folder("qwen2"), tmp_path / "one", tmp_path / "two"
-    assert main([*arguments(folder, one), "--device", "cpu"]) == 0
+    with ThreadPoolExecutor(1) as beside:  # at the same time: they have nothing in common
+        ranks = beside.submit(run_ranks, ["-m", "skillneurons", *arguments(folder, two, "model.tp_plan=auto")])
+        assert main([*arguments(folder, one), "--device", "cpu"]) == 0
     table = capsys.readouterr().out
-    leader, follower = run_ranks(["-m", "skillneurons", *arguments(folder, two, "model.tp_plan=auto")])
+    leader, follower = ranks.result()
     assert (leader.code, follower.code) == (0, 0), leader.err + follower.err
     assert (follower.out, follower.err) == ("", "")
     assert len(leader.out.splitlines()) == len(table.splitlines()) and "ablation (mean" in leader.out
@@ -80,11 +85,14 @@ def test_a_run_of_two_ranks_is_that_of_one_process(
     record = json.loads(next((two / "cells").glob("*.run.json")).read_text())
     assert record["ranks"] == 2
     # a plain run goes on in the same folder: nothing is left to do
-    monkeypatch.setattr("skillneurons.runner._loaded", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("skillneurons.local_executor.load", lambda *_: pytest.fail("a model was loaded"))
     assert main([*arguments(folder, two), "--device", "cpu"]) == 0
 
 
-PROBE = """
+SCRIPT = """
+import contextlib
+import io
+import json
 import sys
 import numpy as np
 import torch
@@ -93,9 +101,24 @@ from skillneurons.activations import ActivationRecorder
 from skillneurons.interventions import ablate, steer
 from skillneurons.output_vocabulary import output_vector
 from skillneurons.prompt import initial_prompt
-from skillneurons.ranks import leave
+from skillneurons.cli import main
+from skillneurons.errors import LockstepError
+from skillneurons.ranks import agree, joined, largest, leave, meet
 from skillneurons.token_activations import token_view
 from skillneurons.inputs import EncodedExample
+
+here, found = joined(), {}
+meet()
+agree("the weather", "fine")
+assert largest(float(here.rank)) == 1.0
+try:
+    agree("the neurons", str(here.rank))
+except LockstepError as error:
+    found["differ"] = str(error)
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    found["refused"] = [main(sys.argv[2:])]
+found["refused"].append(said.getvalue())
 
 split, whole = sn.load_model(sys.argv[1], tp_plan="auto"), sn.load_model(sys.argv[1], device="cpu")
 assert split.split is not None and split.split.bounds == (0, 24, 48), split.split
@@ -127,54 +150,43 @@ for number, (one, other) in enumerate(zip(seen(whole), seen(split), strict=True)
     assert one.shape == other.shape, number
     torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-4, msg=lambda told: f"{number}: {told}")
 leave()
-print("same")
+found["probe"] = "same"
+print(json.dumps(found))
 """
 
 
-def test_what_is_recorded_changed_and_read_from_weights_is_that_of_the_whole_model(
-    model_folder: Callable[[str], Path], tmp_path: Path
-) -> None:
-    script = tmp_path / "probe.py"
-    script.write_text(PROBE)
-    for ended in run_ranks([str(script), str(model_folder("llama"))]):
-        assert (ended.code, ended.out) == (0, "same\n"), ended.err
+@pytest.fixture(scope="module")
+def pair(model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Return what each of two ranks found: when they differ, of a model that cannot be split, and of one that can."""
+    place = tmp_path_factory.mktemp("ranks")
+    script = place / "script.py"
+    script.write_text(SCRIPT)
+    refused = arguments(model_folder("gpt2"), place / "runs", "model.tp_plan=auto")
+    ended = run_ranks([str(script), str(model_folder("llama")), *refused])
+    assert [one.code for one in ended] == [0, 0], "".join(one.err for one in ended)
+    return [json.loads(one.out) for one in ended]
 
 
-def test_what_two_ranks_cannot_do_is_told_once(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    leader, follower = run_ranks(
-        ["-m", "skillneurons", *arguments(model_folder("gpt2"), tmp_path / "runs", "model.tp_plan=auto")]
-    )
-    assert (leader.code, follower.code, follower.err) == (2, 2, "")
-    assert leader.err == (
+def test_what_is_recorded_changed_and_read_from_weights_is_that_of_the_whole_model(pair: list[dict[str, Any]]) -> None:
+    assert [one["probe"] for one in pair] == ["same", "same"]
+
+
+def test_what_two_ranks_cannot_do_is_told_once(pair: list[dict[str, Any]], model_folder: Callable[[str], Path]) -> None:
+    leader, follower = (one["refused"] for one in pair)
+    assert follower == [2, ""]
+    assert leader == [
+        2,
         f"skillneurons: error: model {str(model_folder('gpt2'))!r} (gpt2): transformers has no tensor-parallel plan for it, so "
-        "model.tp_plan cannot split it; spread it with model.device_map\n"
+        "model.tp_plan cannot split it; spread it with model.device_map\n",
+    ]
+
+
+def test_ranks_that_differ_are_stopped(pair: list[dict[str, Any]]) -> None:
+    told = (
+        "the ranks of this run differ in the neurons (rank 0 from 1), so what they compute together is of no use: a metric or a "
+        "grader that answers differently each time does that; run it without model.tp_plan"
     )
-
-
-DISAGREE = """
-from skillneurons.errors import LockstepError
-from skillneurons.ranks import agree, joined, largest, leave, meet
-here = joined()
-meet()
-agree("the weather", "fine")
-assert largest(float(here.rank)) == 1.0
-try:
-    agree("the neurons", str(here.rank))
-except LockstepError as error:
-    print(error)
-leave()
-"""
-
-
-def test_ranks_that_differ_are_stopped(tmp_path: Path) -> None:
-    script = tmp_path / "disagree.py"
-    script.write_text(DISAGREE)
-    for ended in run_ranks([str(script)]):
-        assert ended.code == 0, ended.err
-        assert ended.out == (
-            "the ranks of this run differ in the neurons (rank 0 from 1), so what they compute together is of no use: a metric or a "
-            "grader that answers differently each time does that; run it without model.tp_plan\n"
-        )
+    assert [one["differ"] for one in pair] == [told, told]
 
 
 def test_one_process_is_told_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
