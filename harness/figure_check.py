@@ -31,7 +31,10 @@ def check_figures(kept: KeptPass, ledger: Ledger) -> None:
     cell = kept.cell
     k = int(cell.config["attribution"].get("top_k", 10))
     for name, figures in cell.columns.items():
-        if figures["status"] != "ok" or name not in kept.scores:
+        if figures["status"] != "ok":
+            _check_status(kept, name, figures, ledger)
+            continue
+        if name not in kept.scores:
             continue
 
         def say(what: str, name: str = name) -> None:
@@ -46,6 +49,20 @@ def check_figures(kept: KeptPass, ledger: Ledger) -> None:
             say(what)
         for what in _of_the_interval(figures, cell.config["attribution"].get("bootstrap", 0)):
             say(what)
+
+
+def _check_status(kept: KeptPass, name: str, figures: Mapping[str, Any], ledger: Ledger) -> None:
+    """Find a column that is said to have no figures, and has what they are made from."""
+    import numpy as np
+    from skillneurons.statistics import FEWEST
+
+    k = int(kept.cell.config["attribution"].get("top_k", 10))
+    values, scores = kept.values(name, "discovery"), kept.scores.get(name)
+    scored = values[~np.isnan(values)]
+    if len(scored) < FEWEST or np.ptp(scored) == 0 or scores is None or (~np.isnan(scores)).sum() < k:
+        return
+    what = f"columns.{told(name)}.status is {figures['status']}, and its values vary and have scores"
+    ledger.say(CONSISTENCY, kept.path, what, "a column was left out", [kept.cell.key])
 
 
 def _of_values(figures: Mapping[str, Any], values: npt.NDArray[Any]) -> Iterator[str]:

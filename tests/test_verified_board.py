@@ -164,7 +164,7 @@ def test_rebuilding_gives_the_same_bytes_and_check_knows_the_keys(
 def test_a_report_says_what_was_verified_and_no_place_or_time(place: Path) -> None:
     content = json.loads(report_of(place).read_bytes())
     report = content["report"]
-    assert sorted(report) == ["cells", "findings", "not_checked", "package", "sample", "schema_version"]
+    assert sorted(report) == ["across", "cells", "findings", "not_checked", "package", "sample", "schema_version"]
     assert report["sample"] == {"asked": 0, "drawn": [], "retuned": False, "seed": 3}
     assert {one["verdict"] for one in report["cells"].values()} == {"consistent"}
     assert str(place) not in report_of(place).read_text()
