@@ -99,6 +99,10 @@ def _faults(column: Mapping[str, Any]) -> Iterator[str]:
         here = ten["outcomes"]["accuracy"].get(part)
         if column.get(name) != here:
             yield f"{name} is {column.get(name)}, its dose of K = {TABLE_K} says {here}"
+    judged = ten["outcomes"].get(ten["outcome"]) or {}
+    for name in ("percentile", "p"):
+        if column.get(name) != judged.get(name):
+            yield f"{name} is {told(column.get(name))}, its dose of K = {TABLE_K} says {told(judged.get(name))}"
     if column.get("verdict") != ten["verdict"]:
         yield f"verdict is {told(column.get('verdict'))}, its dose of K = {TABLE_K} says {told(ten['verdict'])}"
 

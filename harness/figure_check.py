@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from skillneurons.cell_columns import DECIMALS, RESAMPLE_UNIT, signed_heldout_mean
 from skillneurons.file_faults import told
 from skillneurons.finding import CONSISTENCY, Ledger
-from skillneurons.kept_pass import KeptPass
+from skillneurons.kept_pass import SPLITS, KeptPass
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,7 +41,10 @@ def check_figures(kept: KeptPass, ledger: Ledger) -> None:
             where = f"columns.{told(name)}.{what}"
             ledger.say(CONSISTENCY, kept.path, where, "the figure does not follow from the files beside it", [cell.key])
 
-        for what in _of_values(figures, kept.values(name, "discovery")):
+        for what in [
+            *_of_values(figures, kept.values(name, "discovery")),
+            *_of_counts(figures, {split: kept.values(name, split) for split in SPLITS}),
+        ]:
             say(what)
         for what in _faults(figures, kept.scores[name], kept.heldout.get(name), k, cell.n_neurons):
             say(what)
@@ -73,6 +76,15 @@ def _of_values(figures: Mapping[str, Any], values: npt.NDArray[Any]) -> Iterator
         for name, value in (("mean", float(scored.mean())), ("sd", float(scored.std()))):
             if differs(figures.get(name), value, 1e-9 * max(1.0, abs(value))):
                 yield f"{name} is {figures.get(name)}, the values on discovery give {value:.6f}"
+
+
+def _of_counts(figures: Mapping[str, Any], values: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
+    import numpy as np
+
+    for split, listed in values.items():
+        n = int((~np.isnan(listed)).sum())
+        if figures.get(f"n_{split}") != n:
+            yield f"n_{split} is {figures.get(f'n_{split}')}, the examples with a score are {n}"
 
 
 def _faults(
@@ -140,6 +152,13 @@ def _of_the_null(figures: Mapping[str, Any], scores: npt.NDArray[Any], attributi
     import numpy as np
 
     n, threshold, listed = figures.get("n_fwer"), figures.get("null95_r"), figures.get("top") or []
+    asked, levels = attribution.get("thresholds") or [], [one["threshold"] for one in figures.get("above") or []]
+    if attribution.get("permutations") and levels != asked:
+        yield f"above is of the levels {told(levels)}, the config says {told(asked)}"
+    if attribution.get("permutations") and not figures.get("null_reason"):
+        absent = [name for name in ("null95_r", "n_fwer", "n_fdr", "n_replicated") if figures.get(name) is None]
+        if absent:
+            yield f"{absent[0]} is absent, the config says {attribution['permutations']} permutations"
     if n is None or threshold is None:
         return
     known = [row["p_adjusted"] for row in listed if row.get("p_adjusted") is not None]

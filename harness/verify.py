@@ -196,7 +196,14 @@ def _each(
             continue
         try:
             _consistent(kept, unit, here.registry, ledger)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # numbers that fit no formula
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:  # numbers that fit no formula
             if whole:
                 what = f"its figures cannot be computed again ({type(error).__name__}: {told(error)})"
                 ledger.say(CONSISTENCY, kept.path, what, "no run gives such figures", [key])
