@@ -50,7 +50,7 @@ def check_prompt(root: Path, key: str, cells: Sequence[Result], ledger: Ledger) 
 
 def _history(history: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[str]:
     steps, every, patience = (settings.get(name) for name in ("steps", "eval_every", "patience"))
-    if not all(isinstance(one, int) for one in (steps, every, patience)) or not every:
+    if not (isinstance(steps, int) and isinstance(every, int) and isinstance(patience, int) and every):
         return
     if not history:
         yield "it holds no loss, and tuning begins with one"
