@@ -99,7 +99,7 @@ def parse_across(text: bytes) -> tuple[dict[str, Any] | None, str]:
     """Return what the bytes of a file say about several tasks, or None and what is wrong with them."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return None, f"it is not valid JSON ({error})"
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         return None, "it was written by another version of skillneurons; run again to measure it anew"

@@ -174,7 +174,7 @@ def _doctor_options(parser: argparse.ArgumentParser) -> None:
 
 def _verify_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dir", nargs="?", metavar="DIR", help="results folder")
+    add("dir", nargs="?", metavar="DIR", help="results folder, or a URL")
     sample = "how many cells are computed again: a number, 0 for none, or all (default: 3)"
     add("--sample", default="3", metavar="N", help=sample)
     add("--seed", type=int, metavar="S", help="draws the sample (default: one that nobody knows before; it is told)")

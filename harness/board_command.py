@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skillneurons.command_input import loaded_registry, opened, say
+from skillneurons.complaint import shown
 from skillneurons.results import ResultsFolder, open_folder
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ def _rebuilt(arguments: argparse.Namespace, folders: Sequence[ResultsFolder], ou
 
     formats = tuple(arguments.format) or ("md", "csv", "parquet")
     about = _about_tasks(arguments) if "html" in formats else {}
-    index = Index(None if arguments.check else out.fetched(out.root / NAME), out.place)
     trusted = frozenset().union(*map(read_trusted, map(Path, arguments.trust))) if arguments.trust else None
+    index = Index(
+        None if arguments.check or _is_theirs(out, folders, trusted) else out.fetched(out.root / NAME), out.place
+    )
     board = build_board(folders, index, processes=processes_here(), trusted=trusted)
     before = _as_written(out, formats, check=arguments.check)
-    say(board.remarks)
+    say([shown(line) for line in board.remarks])
     if arguments.check:
         difference = out.told(check_board(board, out.root, formats, about))
         if difference:
@@ -58,7 +61,7 @@ def _rebuilt(arguments: argparse.Namespace, folders: Sequence[ResultsFolder], ou
             again = [*dirs, "-o", out.place, *(f"--format {name}" for name in arguments.format)]
             again += [f"--trust {path}" for path in arguments.trust]
             say([f"{out.place} is stale; rebuild it with: skillneurons leaderboard {' '.join(again)}"])
-        say(board.problems)
+        say([shown(line) for line in board.problems])
         return 1 if difference or board.problems else 0
     paths = write_board(board, out.root, formats, about)
     if out.mirror is not None and "html" in formats:
@@ -70,8 +73,16 @@ def _rebuilt(arguments: argparse.Namespace, folders: Sequence[ResultsFolder], ou
     except ResultsError as error:
         say([f"warning: the next build will take longer: {out.told(str(error))}"])
     print(board_text(board))
-    say([*board.problems, "written: " + ", ".join(out.told(str(path)) for path in paths)])
+    say([*map(shown, board.problems), "written: " + ", ".join(out.told(str(path)) for path in paths)])
     return 1 if board.problems else 0
+
+
+def _is_theirs(out: ResultsFolder, folders: Sequence[ResultsFolder], trusted: frozenset[str] | None) -> bool:
+    """Whether the index may be of whoever made the cells: it lies beside them, and no report stands for it."""
+    if trusted is None:
+        return False
+    places = [one.root.resolve() if one.mirror is None else one.place for one in (out, *folders)]
+    return places[0] in places[1:]
 
 
 def _as_written(out: ResultsFolder, formats: Sequence[str], *, check: bool) -> dict[str, str]:

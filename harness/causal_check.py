@@ -7,7 +7,7 @@ p of at most 0.05 and an interval above 0 and above m, *hinders* the same below 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from skillneurons.ablation import ALPHA, ENOUGH
@@ -16,6 +16,7 @@ from skillneurons.figure_check import differs
 from skillneurons.file_faults import told
 from skillneurons.finding import CONSISTENCY, Ledger
 from skillneurons.kept_pass import KeptPass
+from skillneurons.results import Result
 
 _CLOSE = 1e-9
 _OF_TABLE = dict(zip(FIGURES, ("effect", "random", "random_sd", "z"), strict=True))
@@ -25,11 +26,59 @@ MEANING = "the causal figures do not follow from each other"
 def check_causal_part(kept: KeptPass, ledger: Ledger) -> None:
     """Check the doses, single neurons, figures and verdicts of every column."""
     causal = kept.cell.causal or {}
+    for what in _left_out(kept.cell.config.get("causal") or {}, kept.cell):
+        ledger.say(CONSISTENCY, kept.path, what, "something that was measured was left out", [kept.cell.key])
+    untested = _untested(kept.cell.config.get("causal") or {}, kept.cell)
+    if untested:
+        ledger.cannot(
+            kept.path, f"causal.columns.{told(untested)} has no doses, and whether there were any cannot be told"
+        )
     for name, column in (causal.get("columns") or {}).items():
         for what in _faults(column):
             ledger.say(CONSISTENCY, kept.path, f"causal.columns.{told(name)}.{what}", MEANING, [kept.cell.key])
         for what in _strongest(kept, name, column):
             ledger.say(CONSISTENCY, kept.path, f"causal.columns.{told(name)}.{what}", MEANING, [kept.cell.key])
+
+
+def _left_out(settings: Mapping[str, Any], cell: Result) -> Iterator[str]:
+    """Yield what the settings ask for and the cell has not: a causal part, its columns, doses of every K, all their random sets."""
+    if not settings:
+        return
+    columns = (cell.causal or {}).get("columns") or {}
+    if set(columns) != set(cell.columns):
+        yield f"causal.columns has {_listed(columns)}, its settings ask for {_listed(cell.columns)}"
+    wanted = sorted(set(settings.get("k") or []))
+    for name, column in columns.items():
+        place = f"causal.columns.{told(name)}"
+        doses = sorted(dose["k"] for dose in column.get("doses") or [])
+        if doses != wanted and (doses or not column.get("reason")):
+            yield f"{place}.doses are of K = {doses}, its settings ask for {wanted}"
+        fewer = [dose for dose in column.get("doses") or [] if dose.get("outcomes") and not dose.get("random_sets")]
+        if fewer:
+            yield f"{place}.doses[K={fewer[0]['k']}] has no random sets"
+        if not doses:
+            continue
+        singles, cards = len(column.get("neurons") or []), min(int(settings.get("cards") or 0), cell.n_neurons)
+        if singles != cards and not column.get("neurons_reason"):
+            yield f"{place}.neurons are {singles}, its settings ask for {cards}"
+        if settings.get("steering") and not column.get("steering"):
+            yield f"{place} has no steering, its settings ask for {told(settings['steering'])}"
+
+
+def _untested(settings: Mapping[str, Any], cell: Result) -> str:
+    """Return a column that the settings ask for and that was not tested, by whatever reason."""
+    if not settings:
+        return ""
+    columns, asked = (cell.causal or {}).get("columns") or {}, settings.get("columns")
+    ok = [name for name, one in cell.columns.items() if one["status"] == "ok"]
+    without = [name for name in ok if not (columns.get(name) or {}).get("doses")]
+    if asked == "primary":
+        return without[0] if len(without) == len(ok) and ok else ""
+    return next((name for name in without if asked == "all" or name in (asked or ())), "")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return told(", ".join(sorted(names))) or "none"
 
 
 def _faults(column: Mapping[str, Any]) -> Iterator[str]:
@@ -50,6 +99,10 @@ def _faults(column: Mapping[str, Any]) -> Iterator[str]:
         here = ten["outcomes"]["accuracy"].get(part)
         if column.get(name) != here:
             yield f"{name} is {column.get(name)}, its dose of K = {TABLE_K} says {here}"
+    judged = ten["outcomes"].get(ten["outcome"]) or {}
+    for name in ("percentile", "p"):
+        if column.get(name) != judged.get(name):
+            yield f"{name} is {told(column.get(name))}, its dose of K = {TABLE_K} says {told(judged.get(name))}"
     if column.get("verdict") != ten["verdict"]:
         yield f"verdict is {told(column.get('verdict'))}, its dose of K = {TABLE_K} says {told(ten['verdict'])}"
 

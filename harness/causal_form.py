@@ -19,6 +19,7 @@ _TRENDS = ("p_rising", "p_falling")
 def check_causal(causal: Mapping[str, Any]) -> None:
     """Raise ResultsError with the first thing that is wrong."""
     texts(causal, ("mode", "positions", "error"), "causal")
+    numbers(causal, ("accuracy",), "causal")
     if causal.get("mode") is not None:
         expect(causal, "positions", str, place="causal")
     columns = expect({"columns": {}, **causal}, "columns", dict, place="causal")

@@ -43,6 +43,8 @@ def check_examples(kept: KeptPass, unit: Unit, ledger: Ledger) -> None:
             pairs = _pairs(kept, unit)
             for what in [*_answers(kept, unit, pairs), *_values(kept, unit, pairs)]:
                 _say(kept, ledger, what, "the value does not follow from example and answer")
+            for what in _own_figures(kept, unit, pairs):
+                ledger.say(CONSISTENCY, kept.path, what, "the figure is not that of the examples", [kept.cell.key])
     except Exception as error:  # a plugin may raise anything
         ledger.cannot(kept.place, f"its examples cannot be judged here: {told_error(error)}", [kept.cell.key])
     check_accuracy(kept, pairs, ledger)
@@ -54,8 +56,8 @@ def _say(kept: KeptPass, ledger: Ledger, what: str, meaning: str) -> None:
 
 def _unlike(kept: KeptPass, unit: Unit) -> Iterator[str]:
     """Yield where the table holds other examples than the task gives."""
-    cut = any(kept.cell.truncated.values())
     for split in SPLITS:
+        cut = kept.cell.truncated.get(split, 0)
         examples = unit.data.splits[split]
         rows = {name: kept.of(name, split) for name in ("id", "group", "prompt", "target")}
         if len(rows["id"]) != len(examples):
@@ -68,7 +70,10 @@ def _unlike(kept: KeptPass, unit: Unit) -> Iterator[str]:
                 said = f"{told(repr(rows[wrong][i]))}, of the task {told(repr(here[wrong]))}"
                 yield f"{wrong} of example {i} of {split} is {said}"
                 break
-            if not cut and one.prompt.strip() not in rows["prompt"][i]:
+            if one.prompt.strip() not in rows["prompt"][i]:
+                if cut:
+                    cut -= 1
+                    continue
                 yield f"the prompt of example {told(repr(one.id))} is {told(repr(rows['prompt'][i]))}, of the task {told(repr(one.prompt))}"
                 break
 
@@ -124,6 +129,29 @@ def _values(kept: KeptPass, unit: Unit, pairs: Mapping[str, Sequence[tuple[Examp
     for name, those in wrong.items():
         more = f" ({len(those)} examples differ)" if len(those) > 1 else ""
         yield f"{told(name)} of example {those[0]}{more}"
+
+
+def _own_figures(kept: KeptPass, unit: Unit, pairs: Mapping[str, Sequence[tuple[Example, Output]]]) -> Iterator[str]:
+    score = unit.data.task.score
+    listed = [pair for split in SPLITS for pair in pairs[split]]
+    several = [[(one, list(_probed(one, output))[i]) for one, output in listed] for i in range(len(_PROBES))]
+    again = [list(score(one)) for one in several] if score is not None else [[]]
+    named = [(one.name, one.part) for one in again[0]]
+    said = [(one["name"], one["part"]) for one in kept.cell.scores]
+    if said != named:
+        yield f"scores are {told(said)}, of the task {told(named)}"
+        return
+    for i, one in enumerate(kept.cell.scores):
+        place = f"scores.{told(' '.join(named[i]).strip())}"
+        for part in ("value", "n"):
+            values = [_as_float(getattr(row[i], part)) for row in again]
+            known = all(not differs(None if math.isnan(values[0]) else values[0], value, 0.0) for value in values)
+            if known and differs(one[part], values[0], _VALUE_CLOSE * max(1.0, abs(values[0]))):
+                yield f"{place}.{part} is {one[part]}, by the answers {values[0]:g}"
+
+
+def _as_float(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _probed(example: Example, output: Output) -> Iterator[Output]:

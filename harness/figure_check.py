@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from skillneurons.cell_columns import DECIMALS, RESAMPLE_UNIT, signed_heldout_mean
 from skillneurons.file_faults import told
 from skillneurons.finding import CONSISTENCY, Ledger
-from skillneurons.kept_pass import KeptPass
+from skillneurons.kept_pass import SPLITS, KeptPass
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,14 +31,20 @@ def check_figures(kept: KeptPass, ledger: Ledger) -> None:
     cell = kept.cell
     k = int(cell.config["attribution"].get("top_k", 10))
     for name, figures in cell.columns.items():
-        if figures["status"] != "ok" or name not in kept.scores:
+        if figures["status"] != "ok":
+            _check_status(kept, name, figures, ledger)
+            continue
+        if name not in kept.scores:
             continue
 
         def say(what: str, name: str = name) -> None:
             where = f"columns.{told(name)}.{what}"
             ledger.say(CONSISTENCY, kept.path, where, "the figure does not follow from the files beside it", [cell.key])
 
-        for what in _of_values(figures, kept.values(name, "discovery")):
+        for what in [
+            *_of_values(figures, kept.values(name, "discovery")),
+            *_of_counts(figures, {split: kept.values(name, split) for split in SPLITS}),
+        ]:
             say(what)
         for what in _faults(figures, kept.scores[name], kept.heldout.get(name), k, cell.n_neurons):
             say(what)
@@ -46,6 +52,20 @@ def check_figures(kept: KeptPass, ledger: Ledger) -> None:
             say(what)
         for what in _of_the_interval(figures, cell.config["attribution"].get("bootstrap", 0)):
             say(what)
+
+
+def _check_status(kept: KeptPass, name: str, figures: Mapping[str, Any], ledger: Ledger) -> None:
+    """Find a column that is said to have no figures, and has what they are made from."""
+    import numpy as np
+    from skillneurons.statistics import FEWEST
+
+    k = int(kept.cell.config["attribution"].get("top_k", 10))
+    values, scores = kept.values(name, "discovery"), kept.scores.get(name)
+    scored = values[~np.isnan(values)]
+    if len(scored) < FEWEST or np.ptp(scored) == 0 or scores is None or (~np.isnan(scores)).sum() < k:
+        return
+    what = f"columns.{told(name)}.status is {figures['status']}, and its values vary and have scores"
+    ledger.say(CONSISTENCY, kept.path, what, "a column was left out", [kept.cell.key])
 
 
 def _of_values(figures: Mapping[str, Any], values: npt.NDArray[Any]) -> Iterator[str]:
@@ -56,6 +76,15 @@ def _of_values(figures: Mapping[str, Any], values: npt.NDArray[Any]) -> Iterator
         for name, value in (("mean", float(scored.mean())), ("sd", float(scored.std()))):
             if differs(figures.get(name), value, 1e-9 * max(1.0, abs(value))):
                 yield f"{name} is {figures.get(name)}, the values on discovery give {value:.6f}"
+
+
+def _of_counts(figures: Mapping[str, Any], values: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
+    import numpy as np
+
+    for split, listed in values.items():
+        n = int((~np.isnan(listed)).sum())
+        if figures.get(f"n_{split}") != n:
+            yield f"n_{split} is {figures.get(f'n_{split}')}, the examples with a score are {n}"
 
 
 def _faults(
@@ -123,6 +152,13 @@ def _of_the_null(figures: Mapping[str, Any], scores: npt.NDArray[Any], attributi
     import numpy as np
 
     n, threshold, listed = figures.get("n_fwer"), figures.get("null95_r"), figures.get("top") or []
+    asked, levels = attribution.get("thresholds") or [], [one["threshold"] for one in figures.get("above") or []]
+    if attribution.get("permutations") and levels != asked:
+        yield f"above is of the levels {told(levels)}, the config says {told(asked)}"
+    if attribution.get("permutations") and not figures.get("null_reason"):
+        absent = [name for name in ("null95_r", "n_fwer", "n_fdr", "n_replicated") if figures.get(name) is None]
+        if absent:
+            yield f"{absent[0]} is absent, the config says {attribution['permutations']} permutations"
     if n is None or threshold is None:
         return
     known = [row["p_adjusted"] for row in listed if row.get("p_adjusted") is not None]

@@ -30,7 +30,7 @@ def numbers(data: Mapping[str, Any], names: Iterable[str], place: str) -> None:
         value = data.get(name)
         if value is None or (type(value) in (int, float) and -LARGEST <= value <= LARGEST):
             continue
-        size = type(value) in (int, float) and not math.isnan(value)
+        size = type(value) is int or (type(value) is float and not math.isnan(value))
         raise ResultsError(f"{place}.{name} is {value!r}, {f'beyond {LARGEST:g}' if size else 'not a number'}")
 
 

@@ -72,10 +72,11 @@ def _names(root: Path) -> Iterator[tuple[str, str]]:
             elif not stat.S_ISREG(mode.st_mode):
                 yield path, "it is neither a file nor a folder"
             else:
-                yield path, _file_fault(entry.name, mode.st_size)
+                yield path, file_fault(entry.name, mode.st_size)
 
 
-def _file_fault(name: str, size: int) -> str:
+def file_fault(name: str, size: int) -> str:
+    """Return what is wrong with a file by its name and size, or nothing."""
     ending = Path(name).suffix.lower()
     if ending in PICKLES:
         return f"a file of kind {ending} can run code when it is loaded"

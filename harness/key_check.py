@@ -79,6 +79,10 @@ def _of_its_own(cell: Result) -> Iterator[tuple[str, str]]:
             yield f"it names a prompt ({told(cell.prompt)}), and its activations are read without one", EDITED
     elif cell.prompt != prompt_key_of(cell):
         yield f"its prompt is {told(cell.prompt)}, and what it holds gives {prompt_key_of(cell)}", EDITED
+    for name in ("dtype", "quantization"):
+        asked = (cell.config.get("model") or {}).get(name)
+        if cell.model.get(name) != asked:
+            yield f"model.{name} is {told(cell.model.get(name))}, its config says {told(asked)}", EDITED
     if cell.status == "ok" and cell.pass_ != cell.key:
         yield f"its pass is {told(cell.pass_)}, not its own", "the figures would rest on another cell's pass"
 

@@ -37,8 +37,10 @@ def check_prompt(root: Path, key: str, cells: Sequence[Result], ledger: Ledger) 
     if placed.get("init") != settings.get("prompt_tuning_init"):
         begun, asked = told(repr(placed.get("init"))), told(repr(settings.get("prompt_tuning_init")))
         say("placement.json", f"it began as {begun}, its cells' settings say {asked}")
-    for what in _history(history_of(root, key), settings):
-        say("history.json", what)
+    history = history_of(root, key)
+    if all(isinstance(row, Mapping) for row in history):  # else told with what is damaged
+        for what in _history(history, settings):
+            say("history.json", what)
     first, *others = [(one.key, one.accuracy.get("tuned")) for one in cells if one.status == "ok"] or [("", None)]
     for name, accuracy in others:
         if accuracy is not None and first[1] is not None and abs(accuracy - first[1]) > 0.02:
@@ -48,7 +50,7 @@ def check_prompt(root: Path, key: str, cells: Sequence[Result], ledger: Ledger) 
 
 def _history(history: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[str]:
     steps, every, patience = (settings.get(name) for name in ("steps", "eval_every", "patience"))
-    if steps is None or not every or patience is None:
+    if not (isinstance(steps, int) and isinstance(every, int) and isinstance(patience, int) and every):
         return
     if not history:
         yield "it holds no loss, and tuning begins with one"

@@ -1,7 +1,7 @@
 """Recomputation: the pass of a cell is run again with the submitted prompt, by the code that runs cells, and compared.
 
-The same bytes are the same result. Other bytes (another machine, another version) are compared figure by figure, each within the
-tolerance of ``Tolerance``; half precision is given ten times as much. The prompt itself is held against the history of its tuning:
+The same bytes are the same result. Other bytes (another machine, another version) are compared figure by figure
+(``cell_comparison``). The prompt itself is held against the history of its tuning:
 its validation loss is the best of the history, and the prompt that its seed begins with has the first loss.
 """
 
@@ -11,11 +11,12 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skillneurons.cell_comparison import Tolerance, differences, tolerance_of
 from skillneurons.config import Config
 from skillneurons.file_faults import read_table, read_tensors, told
 from skillneurons.finding import RECOMPUTATION, Ledger
@@ -28,38 +29,7 @@ from skillneurons.remade_request import told_error
 if TYPE_CHECKING:
     from skillneurons.model import LanguageModel
 
-EXACT = ("float32", "float64")
 IDENTICAL, WITHIN = "byte-identical", "within tolerances"
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a figure may be from the one computed here.
-
-    ``score``: r of a neuron, and all figures of r (of ``stray`` of the neurons more); ``value``: of a metric, relative to 1 or itself, on
-    ``texts`` of the examples, as many as have the same answer; ``share``: accuracies, drops; ``count``: neurons counted, relative;
-    ``loss``: of a prompt, relative.
-    """
-
-    score: float = 2e-3
-    stray: float = 0.005
-    value: float = 2e-3
-    texts: float = 0.98
-    share: float = 0.02
-    count: float = 0.03
-    loss: float = 2e-3
-
-    def times(self, factor: float) -> Tolerance:
-        """Return the same with every distance larger."""
-        return Tolerance(
-            self.score * factor, self.stray * factor, self.value * factor, 1 - (1 - self.texts) * 5, self.share * 2,
-            self.count * 4, self.loss * factor,
-        )  # fmt: skip
-
-
-def tolerance_of(dtype: object) -> Tolerance:
-    """Return the tolerances for a model's numbers."""
-    return Tolerance() if dtype in EXACT else Tolerance().times(10)
 
 
 @dataclass(frozen=True)
@@ -80,7 +50,7 @@ def recompute(bench: Bench, unit: Unit, config: Config, those: Sequence[KeptPass
         for one in those:
             ledger.cannot(one.path, f"it cannot be recomputed: its prompt {key} is not kept here")
         return
-    tolerance = tolerance_of(those[0].cell.model.get("dtype"))
+    tolerance = tolerance_of(config.model.dtype)  # which the key covers
     with tempfile.TemporaryDirectory(prefix="skillneurons-verify-") as scratch:
         try:
             if key is not None:
@@ -196,13 +166,25 @@ def _compare(root: Path, again: Path, kept: KeptPass, tolerance: Tolerance, ledg
     found = (
         []
         if same
-        else [*_passes(kept, again / kept.place, tolerance), *_figures(json.loads(theirs), content, tolerance)]
+        else [
+            *_passes(kept, again / kept.place, tolerance),
+            *(("", what) for what in differences(json.loads(theirs), content, tolerance)),
+        ]
     )
     for path, what in found:
         where = kept.path if not path else f"{kept.place}/{path}"
         ledger.say(RECOMPUTATION, where, what, "the model gives other figures than the cell", [cell.key])
+    cards = Path("cards") / f"{cell.key}.json"
+    if same and _bytes(root / cards) != _bytes(again / cards):
+        what = "it is not what the model gives, where cell and pass are, byte for byte"
+        ledger.say(RECOMPUTATION, str(cards), what, "the neuron cards were altered or left out", [cell.key])
+        return
     if not found:
         ledger.recomputed[cell.key] = IDENTICAL if same else WITHIN
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _other_files(theirs: Path, mine: Path) -> Iterator[str]:
@@ -255,70 +237,3 @@ def _same(one: Any, other: Any, tolerance: float) -> bool:
             return math.isnan(one) and math.isnan(other)
         return abs(one - other) <= tolerance * max(1.0, abs(one))
     return bool(one == other)
-
-
-_SCORES = (
-    *(
-        "top1_r",
-        "top10_r",
-        "top10_mean_r",
-        "heldout_top10_r",
-        "heldout_top10_r_low",
-        "heldout_top10_r_high",
-        "null95_r",
-    ),
-    *("baseline_top10_r", "untuned_top10_r", "partial_r", "mean", "sd"),
-)
-_COUNTS = ("n_fwer", "n_fdr", "n_replicated", "n_discovery", "n_heldout", "n_constant")
-
-
-def _figures(theirs: Mapping[str, Any], mine: Mapping[str, Any], tolerance: Tolerance) -> Iterator[tuple[str, str]]:
-    """Yield the figures of a cell that are not those computed here."""
-    for name in ("untuned", "tuned", "stderr"):
-        yield from _number(
-            f"accuracy.{name}", theirs["accuracy"].get(name), mine["accuracy"].get(name), tolerance.share
-        )
-    for column, figures in theirs["columns"].items():
-        ours = mine["columns"].get(column, {})
-        if figures["status"] != ours.get("status"):
-            yield "", f"columns.{told(column)}.status is {figures['status']}, computed again {ours.get('status')}"
-            continue
-        for name in _SCORES:
-            wide = 3 * tolerance.score * max(1.0, abs(ours.get(name) or 0.0))
-            yield from _number(f"columns.{told(column)}.{name}", figures.get(name), ours.get(name), wide)
-        for name in _COUNTS:
-            wide = 2 + tolerance.count * max(ours.get(name) or 0, 1)
-            yield from _number(f"columns.{told(column)}.{name}", figures.get(name), ours.get(name), wide)
-        yield from _neurons(column, figures.get("top") or [], ours.get("top") or [])
-    yield from _causal(theirs.get("causal") or {}, mine.get("causal") or {}, tolerance)
-
-
-def _neurons(
-    column: str, theirs: Sequence[Mapping[str, Any]], mine: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[str, str]]:
-    sets = [{(row["layer"], row["neuron"]) for row in rows} for rows in (theirs, mine)]
-    shared = len(sets[0] & sets[1])
-    if shared < 0.7 * len(sets[1]):
-        yield "", f"columns.{told(column)}.top shares {shared} of {len(sets[1])} neurons with those computed again"
-
-
-def _causal(theirs: Mapping[str, Any], mine: Mapping[str, Any], tolerance: Tolerance) -> Iterator[tuple[str, str]]:
-    for column, figures in (theirs.get("columns") or {}).items():
-        ours = (mine.get("columns") or {}).get(column) or {}
-        for name in ("ablation_drop", "random_drop", "random_drop_sd"):
-            place = f"causal.columns.{told(column)}.{name}"
-            yield from _number(place, figures.get(name), ours.get(name), 1.5 * tolerance.share)
-        for dose, our in zip(figures.get("doses") or [], ours.get("doses") or [], strict=False):
-            for outcome, compared in (dose.get("outcomes") or {}).items():
-                here = (our.get("outcomes") or {}).get(outcome) or {}
-                for part in ("effect", "random"):
-                    place = f"causal.columns.{told(column)}.doses[K={dose['k']}].{outcome}.{part}"
-                    wide = 2 * tolerance.share * max(1.0, abs(here.get(part) or 0.0))
-                    yield from _number(place, compared.get(part), here.get(part), wide)
-
-
-def _number(place: str, said: Any, here: Any, tolerance: float) -> Iterator[tuple[str, str]]:
-    if said is None and here is None:
-        return
-    if said is None or here is None or not abs(said - here) <= tolerance:
-        yield "", f"{place} is {said}, computed again {here}"

@@ -29,6 +29,7 @@ _MOST = {
     "attribution": {"permutations": 10**5, "bootstrap": 10**5, "top_k": 10**6},
     "causal": {"random_sets": 10**4, "examples": 10**6, "generated": 10**6, "cards": 10**4},
 }
+_LARGE = 10**7  # of a number among a task's options
 Given = Mapping[str, Any]  # an option's value by tasks.NAME.OPTION
 
 
@@ -53,12 +54,9 @@ def request_of(cell: Result, *, given: Given | None = None, **more: Any) -> Requ
     too_many = next(_beyond(sections), "")
     if too_many:
         return Request(refused=f"its settings ask for {too_many}, more than is computed for a stranger")
-    for option, value in options.items():
-        if _has_text(value) and not _is_given(value, given or {}, f"tasks.{name}.{option}"):
-            return Request(
-                refused=f"its option tasks.{name}.{option} is {told(canonical_json(value))}: what a cell names is not followed; "
-                f"where you trust it, give --set tasks.{name}.{option}=VALUE"
-            )
+    refused = next(_untrusted(name, options, given or {}), "")
+    if refused:
+        return Request(refused=refused)
     neutral = sections["causal"].get("neutral_text")
     if neutral is not None and neutral not in NEUTRAL:
         return Request(refused=f"causal.neutral_text is {told(repr(neutral))}, a file that is not here")
@@ -80,14 +78,31 @@ def _beyond(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 yield f"{section}.{name} {value}"
 
 
+def _untrusted(name: str, options: Mapping[str, Any], given: Given) -> Iterator[str]:
+    """Yield why a task's options are not followed."""
+    for option, value in options.items():
+        place = f"tasks.{name}.{option}"
+        if place in given and canonical_json(given[place]) == canonical_json(value):
+            continue
+        said = f"its option {place} is {told(canonical_json(value))}"
+        if _largest(value) > _LARGE:
+            yield f"{said}, more than is computed for a stranger"
+        if _has_text(value):
+            yield f"{said}: what a cell names is not followed; where you trust it, give --set {place}=VALUE"
+
+
+def _largest(value: Any) -> float:
+    if isinstance(value, Mapping):
+        return max(map(_largest, value.values()), default=0.0)
+    if isinstance(value, list | tuple):
+        return max(map(_largest, value), default=0.0)
+    return abs(value) if isinstance(value, int | float) else 0.0
+
+
 def _has_text(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(_has_text(one) for one in (*value, *value.values()))
     return any(map(_has_text, value)) if isinstance(value, list | tuple) else isinstance(value, str)
-
-
-def _is_given(value: Any, given: Given, place: str) -> bool:
-    return place in given and canonical_json(given[place]) == canonical_json(value)
 
 
 def given_options(texts: Sequence[str]) -> dict[str, Any]:

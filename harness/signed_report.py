@@ -12,11 +12,11 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skillneurons.atomic import write_atomic
+from skillneurons.atomic import make_folder, write_atomic
 from skillneurons.errors import ResultsError, UserError
 from skillneurons.results import canonical_json
 
@@ -32,8 +32,14 @@ _KIND = "ssh-ed25519"
 
 def cell_files(key: str, prompt: str | None) -> list[str]:
     """Return the files that a cell's figures are made from and shown with, as they are called in its folder."""
-    files = [f"cells/{key}.json", f"cards/{key}.json", *(f"passes/{key}/{name}" for name in PASS_FILES)]
+    files = [f"cells/{key}.json", f"cells/{key}.run.json", f"cards/{key}.json"]
+    files += [f"passes/{key}/{name}" for name in PASS_FILES]
     return files + [f"prompts/{prompt}/{name}" for name in PROMPT_FILES if prompt is not None]
+
+
+def across_file(key: str) -> str:
+    """Return the file of a comparison across tasks by its key."""
+    return f"across/{key}.json"
 
 
 def hashes_of(files: Iterable[str], fetch: Callable[[str], bytes | None]) -> dict[str, str]:
@@ -56,7 +62,7 @@ def write_report(path: Path, report: Mapping[str, Any], key_file: Path | None = 
     """Write a report, signed where a private key is given."""
     signature = sign(report, key_file) if key_file is not None else None
     content = {"report": json.loads(canonical_json(report)), "signature": signature}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomic(path, f"{json.dumps(content, sort_keys=True, indent=2, allow_nan=False)}\n".encode("ascii"))
 
 
@@ -143,9 +149,13 @@ def _public_key(text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class TrustedReport:
-    """The cells that a trusted report found nothing about: by key, their files with their hashes."""
+    """What a trusted key signed: by key, the files with their hashes of the cells that nothing was found about, and of those
+    that something was ``found`` about; ``across`` are the hashes of comparisons across tasks.
+    """
 
     cells: Mapping[str, Mapping[str, str]]
+    found: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    across: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_report(data: bytes, trusted: frozenset[str]) -> tuple[TrustedReport | None, str]:
@@ -188,11 +198,10 @@ def _accepted(report: Mapping[str, Any]) -> TrustedReport:
     if not all(findings):
         raise ResultsError("something was found that concerns the whole folder")
     about = {key for cells in findings for key in cells}
-    cells = {key: one for key, one in report["cells"].items() if one["verdict"] in GOOD and key not in about}
-    return TrustedReport({key: dict(one["files"]) for key, one in cells.items()})
-
-
-def stands_for(report: TrustedReport, key: str, prompt: str | None, fetch: Callable[[str], bytes | None]) -> bool:
-    """Return whether a report stands for a cell with all its files as they are now."""
-    known = report.cells.get(key)
-    return known is not None and hashes_of(cell_files(key, prompt), fetch) == dict(known)
+    files = {key: dict(one["files"]) for key, one in report["cells"].items()}
+    good = {key for key, one in report["cells"].items() if one["verdict"] in GOOD and key not in about}
+    return TrustedReport(
+        {key: one for key, one in files.items() if key in good},
+        {key: one for key, one in files.items() if key in about},
+        {str(key): str(digest) for key, digest in report["across"].items()},
+    )

@@ -12,7 +12,7 @@ from typing import Any
 from skillneurons.complaint import shown
 from skillneurons.finding import LEVELS, TITLES, VERDICTS, Finding
 from skillneurons.run_files import KEY
-from skillneurons.signed_report import SCHEMA_VERSION, cell_files, hashes_of
+from skillneurons.signed_report import GOOD, SCHEMA_VERSION, across_file, cell_files, hashes_of
 from skillneurons.verify import ALL, Verification
 
 LINES = 40  # of a level; more are counted
@@ -28,8 +28,11 @@ _SAID = {
 
 def verification_text(found: Verification) -> str:
     """Return the verdict, what was found level by level, and what cannot be checked here."""
-    wrong = len(found.ledger.findings)
-    verdict = "accepted: nothing was found" if found.accepted else f"{wrong} thing{'s' * (wrong != 1)} found"
+    wrong, lost = len(found.ledger.findings), sum(one not in GOOD for one in found.verdicts.values())
+    verdict = f"{wrong} thing{'s' * (wrong != 1)} found"
+    if found.accepted:
+        verdict = f"nothing was found, and {lost} of {len(found.verdicts)} cells are not accepted"
+        verdict = verdict if lost else "accepted: nothing was found"
     lines = [f"{shown(str(found.root))}: {verdict}", _counts(found)]
     for level in LEVELS:
         those = [one for one in found.ledger.findings if one.level == level]
@@ -102,6 +105,11 @@ def report_of(found: Verification) -> dict[str, Any]:
             "retuned": found.terms.retune,
         },
         "cells": cells,
+        "across": {
+            key: digest
+            for key in found.across
+            for digest in hashes_of([across_file(key)], lambda name: _bytes(found.root / name)).values()
+        },
         "findings": [one.to_json() for one in found.ledger.findings],
         "not_checked": [one.to_json() for one in found.ledger.remarks],
     }

@@ -8,21 +8,23 @@ the folder is evaluated, followed or written to; plugins are those that the veri
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skillneurons.causal_check import check_causal_part
 from skillneurons.cell_examination import UNSHOWN
+from skillneurons.complaint import shown
 from skillneurons.doctor import examine
 from skillneurons.errors import ResultsError, SkillNeuronsError
 from skillneurons.example_check import check_accuracy, check_examples
 from skillneurons.figure_check import check_figures
 from skillneurons.file_faults import told
 from skillneurons.finding import CONSISTENCY, FORMS, Ledger
-from skillneurons.guarded_files import guarded
+from skillneurons.guarded_files import FILES, file_fault, guarded
 from skillneurons.kept_pass import KeptPass, read_kept
 from skillneurons.key_check import Here, check_keys
 from skillneurons.model_source import EMBEDDED, resolve_model
@@ -31,9 +33,14 @@ from skillneurons.plausibility import Copies, check_plausible, check_seeds
 from skillneurons.prompt_check import check_prompt
 from skillneurons.registry import Registry
 from skillneurons.remade_request import Given, loaded_data, request_of
-from skillneurons.results import BOARD_INDEX, Result, ResultsFolder
-from skillneurons.run_files import BOARDS, RunFiles, read_folder
+from skillneurons.results import BOARD_INDEX, Result, ResultsFolder, open_folder
+from skillneurons.run_files import BOARDS, SECTIONS, RunFiles, read_folder
+from skillneurons.signed_report import across_file
 from skillneurons.staleness import Staleness
+from skillneurons.store import is_url
+
+if TYPE_CHECKING:
+    from skillneurons.mirror import Mirror
 
 ALL = -1
 _OTHER_PASS = "the pass cannot be read, or is not the one that its cell was made from"  # noqa: S105 - no password
@@ -55,7 +62,9 @@ class Terms:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found: the ``ledger``, the cells with their verdicts, and how many of them were drawn to be recomputed."""
+    """What was found: the ``ledger``, the cells with their verdicts, which were drawn to be recomputed, and the keys of the
+    comparisons ``across`` tasks.
+    """
 
     root: Path
     cells: Mapping[str, Result]
@@ -63,6 +72,7 @@ class Verification:
     ledger: Ledger
     terms: Terms
     drawn: Sequence[str] = ()
+    across: Sequence[str] = ()
 
     @property
     def accepted(self) -> bool:
@@ -72,13 +82,31 @@ class Verification:
 
 def open_submission(place: str) -> ResultsFolder:
     """Return the folder to verify; raise ResultsError where there is none. The one place where a DIR becomes a folder."""
-    if "://" in place:
-        raise ResultsError(
-            f"cannot verify {place}: a folder is verified where it is read file by file; copy it here first"
-        )
+    if is_url(place):
+        folder = open_folder(place)
+        if folder.mirror is not None:
+            _fetch(folder.mirror)
+        return folder
     if not Path(place).is_dir():
         raise ResultsError(f"cannot verify {place}: no such folder; give a results folder")
     return ResultsFolder(Path(place))
+
+
+def _fetch(mirror: Mirror) -> None:
+    """Bring a folder of a store here, after a look at what it lists; raise ResultsError where that must not be fetched."""
+    url = mirror.store.url
+    listed = [*mirror.store.listing(""), *(one for name in SECTIONS for one in mirror.store.listing(name, deep=True))]
+    if not any(one.name.startswith("cells/") for one in listed):
+        raise ResultsError(f"cannot verify {url}: it has no cells; give a folder that `skillneurons run` wrote")
+    size, free = sum(one.size for one in listed), shutil.disk_usage(mirror.root).free
+    faults = [f"{shown(one.name)}: {fault}" for one in listed if (fault := file_fault(one.name, one.size))]
+    if len(listed) > FILES:
+        faults.append(f"it has {len(listed)} files, more than {FILES}")
+    if size > free:
+        faults.append(f"it has {size} bytes, and {free} are free in {mirror.root.parent}")
+    if faults:
+        raise ResultsError(f"cannot verify {url}: {faults[0]}; nothing was fetched")
+    mirror.fetch_all()
 
 
 def verify(
@@ -91,6 +119,8 @@ def verify(
 ) -> Verification:
     """Verify a folder; raise ResultsError where it holds nothing that could be verified."""
     terms, ledger, root = terms or Terms(), Ledger(), folder.root
+    for name in folder.mirror.refused if folder.mirror is not None else ():
+        ledger.say(FORMS, name, "it is no name of a file that a run writes", "nothing else of this folder was read")
     try:
         for path, fault in guarded(root):
             ledger.say(FORMS, path, told(fault), "nothing else of this folder was read")
@@ -102,16 +132,19 @@ def verify(
     if "cells" not in files.sections or not any(name.endswith(".json") for name in files.sections["cells"]):
         raise ResultsError(f"cannot verify {root}: it has no cells; give a folder that `skillneurons run` wrote")
     _forms(root, registry, ledger)
-    cells = {cell.key: cell for _, cell in folder.iter_cells() if isinstance(cell, Result)}
+    cells = {cell.key: cell for _, cell in ResultsFolder(root).iter_cells() if isinstance(cell, Result)}
     here = Here(registry, Staleness(registry), terms.given)
     units = _each(files, cells, here, ledger, clock)
     check_seeds(cells, ledger)
     _prompts(files, cells, ledger)
     drawn = _recompute(files, cells, units, here, terms, ledger, say)
+    across = sorted(name.removesuffix(".json") for name in files.sections.get("across", {}) if name.endswith(".json"))
+    for key in across:
+        ledger.cannot(across_file(key), "its form is right or told above; its figures are not computed again")
     ledger.findings = sorted(set(ledger.findings))
     ledger.remarks = sorted(set(ledger.remarks))
     verdicts = {key: ledger.verdict(key, cell.status != "ok") for key, cell in sorted(cells.items())}
-    return Verification(root, cells, verdicts, ledger, terms, drawn)
+    return Verification(root, cells, verdicts, ledger, terms, drawn, across)
 
 
 def _forms(root: Path, registry: Registry, ledger: Ledger) -> None:
@@ -134,7 +167,7 @@ def _forms(root: Path, registry: Registry, ledger: Ledger) -> None:
         elif one.kind == "stale" and section == "cells":
             unfinished = ("it failed", "its causal part")
             if one.what.startswith(unfinished):
-                ledger.cannot(one.path, one.what)
+                ledger.cannot(one.path, told(one.what))
     for name in ("locks", "checkpoints"):
         entries = sorted(path.name for path in (root / name).iterdir()) if (root / name).is_dir() else []
         if entries:
@@ -163,7 +196,14 @@ def _each(
             continue
         try:
             _consistent(kept, unit, here.registry, ledger)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # numbers that fit no formula
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:  # numbers that fit no formula
             if whole:
                 what = f"its figures cannot be computed again ({type(error).__name__}: {told(error)})"
                 ledger.say(CONSISTENCY, kept.path, what, "no run gives such figures", [key])
@@ -180,6 +220,9 @@ def _consistent(kept: KeptPass, unit: Unit | None, registry: Registry, ledger: L
     if not kept.table:
         ledger.cannot(kept.path, "its pass is not kept, so its figures cannot be checked", [kept.cell.key])
         return
+    absent = [f"{name}.safetensors" for name, one in (("heldout", kept.heldout), ("neurons", kept.kept)) if not one]
+    if absent:
+        ledger.cannot(kept.place, f"it has no {' and no '.join(absent)}, so nothing was computed from them again")
     check_figures(kept, ledger)
     if unit is None:
         check_accuracy(kept, None, ledger)

@@ -41,12 +41,16 @@ def verify_command(arguments: argparse.Namespace) -> int:
         retune=arguments.retune,
     )
     found = verify(folder, loaded_registry(arguments), terms, say=lambda line: say([line]))
-    print((verification_json if arguments.json else verification_text)(found))
+    print(folder.told((verification_json if arguments.json else verification_text)(found)))
     if arguments.report is not None or signing is not None:
         report = report_of(found)
         path = Path(arguments.report) if arguments.report is not None else folder.root / FOLDER / report_name(report)
+        if arguments.report is None and path.parent.is_symlink():
+            raise UserError(f"{path.parent} is a symbolic link, and none is followed; give --report FILE")
         write_report(path, report, signing)
-        say([f"written: {path}{' (signed)' if signing is not None else ''}"])
+        if arguments.report is None:
+            folder.publish(path)
+        say([f"written: {folder.told(str(path))}{' (signed)' if signing is not None else ''}"])
     return 0 if found.accepted else 1
 
 

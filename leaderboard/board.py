@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +131,7 @@ def _build(
     for (kind, digest), value in ahead.entries.items():
         index.offer(kind, digest, value)
     found = read_cells(listed, index)
-    remarks = part_verified(found, sources, trusted) if trusted is not None else []
+    remarks, signed = part_verified(found, sources, trusted) if trusted is not None else ([], set())
     across, damaged = read_comparisons(sources)
     problems = [*found.problems, *(f"{file.place} is left out: {reason}" for file, reason in damaged)]
     left_out = {f"cells/{name}: {reason}" for name, reason in found.damaged}
@@ -141,7 +141,10 @@ def _build(
     for name in bundles:
         model, revision = parse_json(name)[:2]
         parted[is_verified(name) or trusted is None].setdefault((model, revision), []).append(name)
-    causes, others = (_causes(models, found, bundles, across, left_out) for models in (parted[True], parted[False]))
+    causes, others = (
+        _causes(models, found, bundles, across, left_out, signed if trusted is not None and verified else across.keys())
+        for verified, models in parted.items()
+    )
     rendered = sorted((row for bundle in bundles.values() for row in bundle.rows), key=_order)
     notes = comparability(mark for bundle in bundles.values() for mark in bundle.marks)
     tested = {model: [bundles[name].causes for name in names] for model, names in sorted(parted[True].items())}
@@ -174,14 +177,19 @@ def _causes(
     bundles: Mapping[str, Bundle],
     across: Mapping[str, dict[str, Any]],
     left_out: set[str],
+    signed: Collection[str],
 ) -> dict[tuple[str, str], list[str]]:
-    """Return the lines about causes of each model; add the comparisons that are not shown to ``left_out``."""
+    """Return the lines about causes of each model; add the comparisons that are not shown to ``left_out``: those that are not
+    ``signed``, and narrower ones.
+    """
     causes = {}
     for model, names in sorted(models.items()):
         # a comparison counts where all its cells are here: others were measured on what is now another cell
         keys = {file.key for name in names for file in found.bundles[name]}
         whole = [one for _, one in sorted(across.items()) if set(one["cells"]) <= keys]
-        beside, apart = widest(whole)
+        unsigned = [one["key"] for one in whole if one["key"] not in signed]
+        left_out |= {f"across/{key}.json: no report that a trusted key signed lists it as it is" for key in unsigned}
+        beside, apart = widest([one for one in whole if one["key"] in signed])
         left_out |= {f"across/{key}.json: another comparison, of as many cells or more, is shown" for key in apart}
         causes[model] = causes_lines([bundles[name].causes for name in names], beside)
     return causes

@@ -35,9 +35,13 @@ class CellEntry(NamedTuple):
 
 @dataclass
 class FoundCells:
-    """The cells by bundle, the files that are left out, and what must be said at the terminal."""
+    """The cells by bundle, the files that are left out, and what must be said at the terminal.
+
+    ``copies`` are by key the same cells in further folders.
+    """
 
     bundles: dict[str, list[CellEntry]] = field(default_factory=dict)
+    copies: dict[str, list[CellEntry]] = field(default_factory=dict)
     damaged: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -66,6 +70,8 @@ def read_cells(listed: Sequence[tuple[Source, Sequence[CellFile]]], index: Index
             known = by_key.setdefault(entry.key, entry)
             if known.digest != entry.digest:
                 _refuse_other_content(known, entry)
+            if known is not entry:
+                found.copies.setdefault(entry.key, []).append(entry)
     if not by_key:
         raise ResultsError(_nothing_there(found))
     for _, entry in sorted(by_key.items()):

@@ -53,7 +53,18 @@ How to read it:
 - An empty number was not measured or is undefined; the note in `reason` says why.
 """
 
-_UNVERIFIED = "No report that a trusted key signed stands for the cells of these rows: nobody has checked them."
+_HEADS = {
+    "yes": (
+        "# Verified",
+        "",
+        "A report that a trusted key signed stands for the cells of these rows, as they are now.",
+    ),
+    "no": (
+        "# Not verified",
+        "",
+        "No report that a trusted key signed stands for the cells of these rows: nobody has checked them.",
+    ),
+}
 
 
 def markdown_text(
@@ -78,8 +89,8 @@ def markdown_text(
     else:
         for standing, told in (("yes", causes or {}), ("no", unverified_causes)):
             own = [one for one in rows if one.row["verified"] == standing]
-            if standing == "no" and own:
-                lines += ["", "# Not verified", "", _UNVERIFIED]
+            if own:
+                lines += ["", *_HEADS[standing]]
             lines += _models(own, [one for one in accuracies if one["verified"] == standing], told)
             if standing == "yes" and not own:
                 lines += ["", "No cell is verified."]

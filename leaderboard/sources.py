@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class CellFile(NamedTuple):
-    """One file of a source: its ``name`` in the folder, ``place`` to show and to remember it by, and its stamp."""
+    """One file of a source: its ``name`` in the folder, ``place`` to show and to remember it by, its stamp, and its bytes."""
 
     name: str
     place: str
     stamp: str
+    size: int = 0
 
 
 class Source(Protocol):
@@ -85,7 +86,7 @@ class LocalFolder:
         with os.scandir(path) as entries:
             for entry in entries:
                 if _is_result(entry.name):
-                    found.append(CellFile(entry.name, entry.path, _local_stamp(entry)))
+                    found.append(CellFile(entry.name, entry.path, *_local_stamp(entry)))
         return sorted(found)
 
     def ahead(self, files: Sequence[CellFile]) -> None:
@@ -129,7 +130,7 @@ class RemoteFolder:
             name = one.name.rsplit("/", 1)[-1]
             if _is_result(name):
                 self._found[f"{self.place}/{one.name}"] = one
-                found.append(CellFile(name, f"{self.place}/{one.name}", one.stamp))
+                found.append(CellFile(name, f"{self.place}/{one.name}", one.stamp, one.size))
         return sorted(found, key=lambda one: one.name)
 
     def ahead(self, files: Sequence[CellFile]) -> None:
@@ -154,12 +155,13 @@ class RemoteFolder:
         return self._mirror.store.read(name) if _inside(name) else None
 
 
-def _local_stamp(entry: os.DirEntry[str]) -> str:
+def _local_stamp(entry: os.DirEntry[str]) -> tuple[str, int]:
+    """Return a file's stamp and its bytes."""
     try:
         about = entry.stat()
     except OSError:
-        return ""  # a link that leads nowhere: reading it tells
-    return f"{about.st_size} {about.st_mtime_ns}"
+        return "", 0  # a link that leads nowhere: reading it tells
+    return f"{about.st_size} {about.st_mtime_ns}", about.st_size
 
 
 def _inside(name: str) -> bool:

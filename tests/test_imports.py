@@ -92,7 +92,7 @@ RANKS = (
     {"ray_executor"},
     {"executor"},
     {"runner"},
-    {"remade_request", "kept_pass"},
+    {"remade_request", "kept_pass", "cell_comparison"},
     {"figure_check", "prompt_check", "plausibility", "key_check"},
     {"activation_check", "example_check", "causal_check", "recomputation"},
     {"verify"},

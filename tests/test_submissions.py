@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ def test_the_workflow_runs_commands_that_exist_and_knows_no_secret() -> None:
     assert build_parser().parse_args(["verify", "DIR", *options]).sample == "3"
 
 
-def verified(sent: Path, command: str = "echo") -> tuple[int, list[str]]:
+def verified(sent: Path, command: str = "echo", runner: str = "") -> tuple[int, list[str]]:
     """Run the script with another command in the place of skillneurons; return its exit code and lines."""
-    environment = {**os.environ, "SKILLNEURONS": command}
+    environment = {**os.environ, "SKILLNEURONS": command, "GITHUB_ACTIONS": runner}
     done = subprocess.run(
         [str(SCRIPT), str(sent), "--sample", "3"], capture_output=True, text=True, env=environment, check=False
     )
@@ -65,3 +66,16 @@ def test_names_that_are_no_names_are_refused(tmp_path: Path) -> None:
 
 def test_nothing_sent_is_nothing_to_verify(tmp_path: Path) -> None:
     assert verified(tmp_path) == (0, ["0 submissions verified"])
+
+
+def test_a_folder_of_submissions_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "leaderboard").mkdir()
+    (tmp_path / "leaderboard" / "submissions").symlink_to(ROOT / "leaderboard" / "submissions")
+    assert verified(tmp_path) == (1, ["leaderboard/submissions is a symbolic link, and none is followed"])
+
+
+def test_names_of_files_give_the_runner_no_commands(tmp_path: Path) -> None:
+    place = tmp_path / "leaderboard" / "submissions" / "mine"
+    place.mkdir(parents=True)
+    (code, first), (_, second) = (verified(tmp_path, runner="true") for _ in range(2))
+    assert code == 0 and re.fullmatch("::stop-commands::[0-9a-f]{32}", first[0]) and first[0] != second[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from skillneurons.cli import main
+from skillneurons.finding import Ledger
 from skillneurons.leaderboard.board import build_board, render
 from skillneurons.signed_report import parse_report, read_trusted
 from submission_files import Hands, edit_json, make_honest
@@ -139,6 +140,136 @@ def test_a_report_with_a_finding_verifies_the_other_cells(place: Path) -> None:
     assert standing(place) == {"yes": ALL_FOUR - {"labels-s1"}, "no": {"labels-s1"}}
 
 
+def rows_of(*folders: Path, key: Path) -> set[str]:
+    return {row["verified"] for row in build_board(folders, trusted=read_trusted(key)).rows}
+
+
+def test_a_later_finding_about_the_same_files_outweighs_an_earlier_report(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample that did not draw a cell found nothing, one that drew it did: both reports are signed, both are there."""
+    key = Hands(place / "runs").key("labels", 1)
+
+    def found(
+        files: object, cells: object, units: object, here: object, terms: object, ledger: Ledger, say: object
+    ) -> list[str]:
+        ledger.say(5, f"cells/{key}.json", "it is other", "the model gives other figures than the cell", [key])
+        return [key]
+
+    monkeypatch.setattr("skillneurons.verify._recompute", found)
+    assert main(["verify", str(place / "runs"), "--sample", "all", "--sign", str(place / "key")]) == 1
+    assert standing(place) == {"yes": ALL_FOUR - {"labels-s1"}, "no": {"labels-s1"}}
+    (remark,) = build_board([place / "runs"], trusted=read_trusted(place / "key.pub")).remarks
+    assert remark.endswith(f" found something about {key} as it is, so no other report verifies it")
+
+
+def test_a_cell_in_two_folders_is_verified_in_any_order(place: Path) -> None:
+    copy = place / "a-copy"
+    shutil.copytree(place / "runs", copy)
+    shutil.rmtree(copy / "verification")
+    key = place / "key.pub"
+    assert rows_of(copy, place / "runs", key=key) == rows_of(place / "runs", copy, key=key) == {"yes"}
+    assert rows_of(copy, key=key) == {"no"}
+
+
+def test_the_page_of_a_verified_cell_shows_what_was_signed(place: Path) -> None:
+    """A folder that comes first by its name has other cards and another record under the same key, and no such cell."""
+    hands, theirs = Hands(place / "runs"), place / "a-strangers"
+    key = hands.key("confidence", 0)
+    shutil.copytree(place / "runs", theirs)
+    shutil.rmtree(theirs / "verification")
+    for path in (theirs / "cells").glob(f"{key}.json"):
+        path.unlink()
+    record = theirs / "cells" / f"{key}.run.json"
+    edit_json(record, lambda content: content.update(device="a forged device"))
+    command = ["leaderboard", str(theirs), str(place / "runs"), "-o", str(place / "site"), "--format", "html"]
+    assert main([*command, "--trust", str(place / "key.pub")]) == 0
+    page = next((place / "site" / "site").rglob(f"{key}.html")).read_text()
+    assert "yes, by a report that a trusted key signed" in page and "a forged device" not in page
+
+
+def test_a_changed_run_record_counts(place: Path) -> None:
+    record = Hands(place / "runs").cell().with_suffix(".run.json")
+    edit_json(record, lambda content: content["versions"].update(torch="99.0"))
+    assert standing(place)["no"] == {"confidence-s0"}
+
+
+def test_an_index_that_lies_among_the_cells_makes_no_row(place: Path) -> None:
+    """Whoever made the cells may have made it: its rows would stand as verified."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    command = ["leaderboard", str(place / "runs"), "--trust", str(place / "key.pub")]
+    assert main(["leaderboard", str(place / "runs"), "-o", str(place / "mine"), *command[2:]]) == 0
+    table = parquet.read_table(place / "mine" / ".board-index.parquet")
+    forged = [value.replace(b"confidence.margin", b"confidence.forged") for value in table["value"].to_pylist()]
+    columns = {**{name: table[name] for name in ("kind", "digest")}, "value": pa.array(forged, pa.large_binary())}
+    path = place / "runs" / ".board-index.parquet"
+    parquet.write_table(pa.table(columns).replace_schema_metadata(table.schema.metadata), path)
+    assert main(command) == 0
+    assert "confidence.forged" not in (place / "runs" / "board.md").read_text()
+
+
+def test_a_report_of_absurd_size_is_not_read(place: Path) -> None:
+    with (place / "runs" / "verification" / "huge.json").open("wb") as file:
+        file.truncate(1 << 40)
+    board = build_board([place / "runs"], trusted=read_trusted(place / "key.pub"))
+    assert {row["verified"] for row in board.rows} == {"yes"}
+    huge = f"{place / 'runs' / 'verification' / 'huge.json'} verifies nothing: it has {1 << 40} bytes: no report is that large"
+    assert board.remarks == [huge]
+
+
+def test_comparisons_across_tasks_are_shown_as_they_were_signed(place: Path) -> None:
+    """Unsigned ones are named and left out of the part of verified rows."""
+    hands = Hands(place / "runs")
+    content = {
+        "schema_version": 3,
+        "key": "across-s0-0123456789abcdef",
+        "seed": 0,
+        "cells": [hands.key("confidence", 0)],
+        "tasks": ["arithmetic"],
+        "model": "pocket-small",
+        "revision": json.loads(hands.cell().read_text())["model"]["revision"],
+        **{name: {} for name in ("settings", "columns", "outcomes", "on_demand")},
+        "specificity": [],
+        "interactions": {"within": {}, "between": {"overlaps": [], "joints": {}}},
+    }
+    across = place / "runs" / "across" / f"{content['key']}.json"
+    across.parent.mkdir()
+    across.write_text(json.dumps(content))
+    told = "across/across-s0-0123456789abcdef.json: no report that a trusted key signed lists it as it is"
+    trusted = read_trusted(place / "key.pub")
+    assert told in build_board([place / "runs"], trusted=trusted).left_out
+    assert main(["verify", str(place / "runs"), "--sample", "0", "--sign", str(place / "key")]) == 0
+    assert told not in build_board([place / "runs"], trusted=trusted).left_out
+    across.write_text(across.read_text() + " ")
+    assert told in build_board([place / "runs"], trusted=trusted).left_out
+
+
+def test_names_of_files_do_not_speak_to_the_terminal(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "runs" / "verification" / "\x1b[2Jx.json").write_text("[]")
+    assert main(["leaderboard", str(place / "runs"), "--trust", str(place / "key.pub"), "-o", str(place / "b")]) == 0
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err and "\\x1b[2Jx.json verifies nothing: it is no report" in told.err
+
+
+def test_a_report_is_not_written_through_a_link_or_over_a_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = place / "runs" / "verification"
+    shutil.rmtree(folder)
+    (place / "elsewhere").mkdir()
+    folder.symlink_to(place / "elsewhere")
+    command = ["verify", str(place / "runs"), "--sample", "0", "--sign", str(place / "key")]
+    assert main(command) == 2 and list((place / "elsewhere").iterdir()) == []
+    assert capsys.readouterr().err.endswith(f"{folder} is a symbolic link, and none is followed; give --report FILE\n")
+    folder.unlink()
+    folder.write_text("")
+    assert main(command) == 2
+    assert (
+        capsys.readouterr().err
+        == f"skillneurons: error: cannot write {folder}: file exists; give another folder with -o DIR\n"
+    )
+
+
 def test_rebuilding_gives_the_same_bytes_and_check_knows_the_keys(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +295,7 @@ def test_rebuilding_gives_the_same_bytes_and_check_knows_the_keys(
 def test_a_report_says_what_was_verified_and_no_place_or_time(place: Path) -> None:
     content = json.loads(report_of(place).read_bytes())
     report = content["report"]
-    assert sorted(report) == ["cells", "findings", "not_checked", "package", "sample", "schema_version"]
+    assert sorted(report) == ["across", "cells", "findings", "not_checked", "package", "sample", "schema_version"]
     assert report["sample"] == {"asked": 0, "drawn": [], "retuned": False, "seed": 3}
     assert {one["verdict"] for one in report["cells"].values()} == {"consistent"}
     assert str(place) not in report_of(place).read_text()

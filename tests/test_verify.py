@@ -133,6 +133,41 @@ def easier_chance(hands: Hands) -> None:
     hands.edit(lambda cell: cell["task"].update(chance=0.25))
 
 
+def causal_of(change: Callable[[dict[str, Any]], object]) -> Change:
+    return lambda hands: hands.edit(lambda cell: change(cell["causal"]["columns"][P]))
+
+
+def no_doses(hands: Hands) -> None:
+    """Leave out the doses, as of a cell whose ablation failed."""
+    hands.edit(lambda cell: cell["causal"]["columns"].update({P: {"reason": "no random sets"}}))
+
+
+def no_null(hands: Hands) -> None:
+    column(null95_r=None, n_fwer=None, n_fdr=None, n_replicated=None)(hands)
+
+
+def wider_tolerances(hands: Hands) -> None:
+    hands.edit(lambda cell: cell["model"].update(dtype="float16"))
+
+
+def own_figure(hands: Hands) -> None:
+    hands.edit(lambda cell: cell["scores"][0].update(value=0.999))
+
+
+def fewer_figures(hands: Hands) -> None:
+    hands.edit(lambda cell: cell["scores"].pop())
+
+
+def cut_inputs(hands: Hands) -> None:
+    """Say that one input was cut, and change all prompts."""
+    easier(hands)
+    hands.edit(lambda cell: cell["truncated"].update(discovery=1))
+
+
+def a_degenerate_column(hands: Hands) -> None:
+    column(status="degenerate", reason="constant on discovery (1 for every example)")(hands)
+
+
 def a_late_run(hands: Hands) -> None:
     edit_json(hands.cell().with_suffix(".run.json"), lambda record: record.update(started="2999-01-01T00:00:00Z"))
 
@@ -221,6 +256,45 @@ TAMPERING: dict[str, tuple[Change, str, str]] = {
     "a larger drop": (larger_drop, f"3 {KEY}", f"causal.columns.{P}.ablation_drop is 0.3, its dose of K = 10 says 0.0"),
     "a verdict of cause": (a_cause, f"3 {KEY}", "doses[K=10].verdict is cause, its figures give undecided"),
     "another z": (another_z, f"3 {KEY}", "doses[K=10].log_prob.z is 9.0, (effect - random) / random_sd is "),
+    "doses left out": (
+        causal_of(lambda part: part.update(doses=[])),
+        f"3 {KEY}",
+        f"causal.columns.{P}.doses are of K = [], its settings ask for [10]; something that was measured was left out",
+    ),
+    "a column left out of the causal part": (
+        lambda hands: hands.edit(lambda cell: cell["causal"]["columns"].pop(P)),
+        f"3 {KEY}",
+        "causal.columns has confidence.margin, ",
+    ),
+    "no causal part": (
+        lambda hands: hands.edit(lambda cell: cell.update(causal=None)),
+        f"3 {KEY}",
+        "columns has none,",
+    ),
+    "neurons one by one left out": (
+        causal_of(lambda part: part.update(neurons=[])),
+        f"3 {KEY}",
+        f"causal.columns.{P}.neurons are 0, its settings ask for 1",
+    ),
+    "another percentile": (
+        causal_of(lambda part: part.update(percentile=100.0)),
+        f"3 {KEY}",
+        f"causal.columns.{P}.percentile is 100.0, its dose of K = 10 says ",
+    ),
+    "no null": (no_null, f"3 {KEY}", f"columns.{P}.null95_r is absent, the config says 40 permutations"),
+    "a column called degenerate": (
+        a_degenerate_column,
+        f"3 {KEY}",
+        f"columns.{P}.status is degenerate, and its values vary and have scores; a column was left out",
+    ),
+    "another dtype": (wider_tolerances, f"2 {KEY}", "model.dtype is float16, its config says float32"),
+    "another of the task's own figures": (own_figure, f"3 {KEY}", ".value is 0.999, by the answers "),
+    "the task's own figures left out": (fewer_figures, f"3 {KEY}", "scores are [("),
+    "examples that were cut": (
+        cut_inputs,
+        "3 passes/arithmetic-confidence-s0-",
+        "is '1 plus 1 equals 2. Correct?', of",
+    ),
     "a run of the future": (a_late_run, f"4 {KEY}", "started is 2999-01-01T00:00:00Z"),
     "a shorter history": (a_shorter_history, "3 prompts/arithmetic-s0-", "it ends at step 3, with these settings"),
 }
@@ -277,6 +351,57 @@ def test_what_is_altered_consistently_only_the_model_can_tell(hands: Hands, regi
     place = f"5 passes/{key}/scores.safetensors: {P}: "
     assert [one for one in lines(found) if one.startswith(place) and "neurons differ by more than 0.002" in one]
     assert [one for one in lines(found) if f"columns.{P}.top10_mean_r is 0." in one and "computed again 0." in one]
+
+
+def bolder(part: dict[str, Any]) -> None:
+    """Make a cause of an effect: smaller spread, best p, an interval above all, all that follows from each other."""
+    (dose,) = part["doses"]
+    for one in dose["outcomes"].values():
+        one.update(random_sd=1e-4, p=1 / 5, percentile=100.0)
+        one["z"] = (one["effect"] - one["random"]) / 1e-4
+    judged, table = dose["outcomes"][dose["outcome"]], dose["outcomes"]["accuracy"]
+    part.update(random_drop_sd=1e-4, causal_z=table["z"], p=judged["p"], percentile=100.0)
+
+
+def other_cards(hands: Hands) -> None:
+    edit_json(
+        hands.root / "cards" / f"{hands.key('confidence', 0)}.json",
+        lambda cards: next(iter(next(iter(cards["columns"].values())).values()))["highest"][0].update(value=99.0),
+    )
+
+
+RECOMPUTED: dict[str, tuple[Change, str]] = {
+    "a smaller spread of the random sets": (
+        causal_of(bolder),
+        f"causal.columns.{P}.doses[K=10].moved.random_sd is 0.0001,",
+    ),
+    "no doses, for a reason": (no_doses, f"the doses of causal.columns.{P} is [], computed again [10]"),
+    "another figure without a prompt": (
+        column(baseline_top10_r=0.1),
+        f"columns.{P}.baseline_top10_r is 0.1, computed again",
+    ),
+    "another architecture": (
+        lambda h: h.edit(lambda c: c["model"].update(architecture="Mine")),
+        'model is {"architecture":"Mine",',
+    ),
+    "other cards": (other_cards, "it is not what the model gives, where cell and pass are, byte for byte"),
+    "no cards": (
+        lambda h: (h.root / "cards" / f"{h.key('confidence', 0)}.json").unlink(),
+        "the neuron cards were altered or left",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECOMPUTED)
+def test_what_only_the_model_tells_is_told(kind: str, hands: Hands, registry: Registry) -> None:
+    change, what = RECOMPUTED[kind]
+    hands.remove("confidence", 1)
+    hands.remove("labels", 0)
+    hands.remove("labels", 1)
+    shutil.rmtree(hands.prompt(1))
+    change(hands)
+    assert lines(look(hands, registry)) == []
+    assert [one for one in lines(look(hands, registry, ALL)) if one.startswith("5 c") and what in one]
 
 
 def test_a_prompt_of_another_seed_with_its_history_is_told_by_its_first_loss(hands: Hands, registry: Registry) -> None:

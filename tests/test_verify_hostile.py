@@ -14,9 +14,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from skillneurons import guarded_files
+from skillneurons.cli import main
+from skillneurons.leaderboard.board import build_board
 from skillneurons.registry import Registry, load_registry
+from skillneurons.signed_report import read_trusted
 from skillneurons.verify import ALL, Terms, Verification, open_submission, verify
-from submission_files import Hands, make_honest
+from submission_files import Hands, edit_json, make_honest
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +193,81 @@ def test_what_no_run_writes_is_named(hands: Hands, registry: Registry) -> None:
         (name, "nothing here writes this", "what no run writes has no place in results")
         for name in ("cells/run.sh", "plugin.py")
     ]
+
+
+def put(hands: Hands, name: str) -> str:
+    """Put the folder into a store in memory; return its URL."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.put(str(hands.root), f"/{name}", recursive=True)
+    return f"memory://{name}"
+
+
+def test_a_folder_in_a_store_is_verified_and_the_report_put_beside_it(
+    hands: Hands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hands.edit(lambda cell: cell["columns"]["confidence.p_target"].update(top10_r=0.9))
+    url = put(hands, f"sent-{tmp_path.name}")
+    assert main(["verify", "--new-key", str(tmp_path / "key")]) == 0
+    capsys.readouterr()
+    assert main(["verify", url, "--sample", "0", "--sign", str(tmp_path / "key")]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{url}: 1 thing found\n4 cells: 1 with findings, 3 consistent")
+    assert f"written: {url}/verification/report-" in told.err
+    board = build_board([url], trusted=read_trusted(tmp_path / "key.pub"))
+    assert {row["verified"] for row in board.rows} == {"yes", "no"} and board.remarks == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("passes/x/big.safetensors", "it has 9 bytes, more than 8; nothing was fetched"),
+        ("prompts/x/y.pkl", "a file of kind .pkl can run code when it is loaded; nothing was fetched"),
+    ],
+)
+def test_what_a_store_lists_is_looked_at_before_anything_is_fetched(
+    name: str,
+    fault: str,
+    hands: Hands,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for path in hands.root.rglob("*.safetensors"):
+        path.unlink()
+    (hands.root / name).parent.mkdir(exist_ok=True)
+    (hands.root / name).write_bytes(b"nine byte")
+    monkeypatch.setitem(guarded_files.LARGEST, ".safetensors", 8)
+    monkeypatch.setattr("skillneurons.mirror.Mirror.fetch_all", lambda mirror: pytest.fail("it was fetched"))
+    url = put(hands, f"bad-{tmp_path.name}")
+    assert main(["verify", url]) == 2
+    assert capsys.readouterr().err == f"skillneurons: error: cannot verify {url}: {name}: {fault}\n"
+
+
+def test_a_store_without_cells_has_nothing_to_verify(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "memory://nothing-there"]) == 2
+    told = "cannot verify memory://nothing-there: it has no cells; give a folder that `skillneurons run` wrote\n"
+    assert capsys.readouterr().err == f"skillneurons: error: {told}"
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        ("cell", lambda cell: cell["accuracy"].update(tuned=10**400)),
+        ("cell", lambda cell: cell["causal"].update(accuracy=[])),
+        ("cell", lambda cell: cell["config"]["prompt"].update(steps=[])),
+        ("history", lambda rows: rows.append(5)),
+    ],
+)
+def test_what_is_no_number_is_named(
+    place: str, change: Callable[[Any], object], hands: Hands, registry: Registry
+) -> None:
+    edit_json({"cell": hands.cell(), "history": hands.prompt() / "history.json"}[place], change)
+    assert found_in(look(hands, registry))
+
+
+def test_an_option_that_asks_for_too_much_is_not_followed(hands: Hands, registry: Registry) -> None:
+    edited(hands, lambda cell: cell["task"]["options"].update(digits=[10**9]))
+    found = look(hands, registry)
+    assert [one for one in found.ledger.remarks if "[1000000000], more than is computed for a stranger" in one.what]

@@ -25,6 +25,7 @@ from skillneurons.leaderboard.site.kept_activations import kept_activations
 from skillneurons.leaderboard.site.models_page import models_page
 from skillneurons.leaderboard.site.staging import Staging, same_page, staging
 from skillneurons.leaderboard.site.task_page import About, task_page
+from skillneurons.leaderboard.sources import Source
 from skillneurons.leaderboard.verified import is_verified
 from skillneurons.results import Result
 
@@ -55,7 +56,9 @@ def site_files(board: Board, about: Mapping[str, About], problems: list[str]) ->
         cells = [read_entry(entry) for entry in bundles[name]]
         for cell in cells:
             tasks.setdefault(cell.task["name"], {}).setdefault(plain_json(cell.task), cell.task)
-        yield from _cell_pages(board, cells, problems, is_verified(name) if board.trusted else None)
+        signed = is_verified(name)
+        places_of = [[entry.source] if signed else board.sources for entry in bundles[name]]
+        yield from _cell_pages(cells, places_of, problems, signed if board.trusted else None)
     pages |= {places.task_place(name) for name in tasks}
     if board.standings.standings:
         pages.add(places.MODELS)
@@ -75,18 +78,18 @@ def _about(name: str, about: Mapping[str, About]) -> About | None:
 
 
 def _cell_pages(
-    board: Board, cells: Sequence[Result], problems: list[str], verified: bool | None
+    cells: Sequence[Result], places_of: Sequence[Sequence[Source]], problems: list[str], verified: bool | None
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the pages of one bundle's cells and of their neuron cards."""
+    """Yield the pages of one bundle's cells and of their neuron cards; what stands beside each is in one of its folders."""
     alike: dict[str, list[Result]] = {}
     for cell in cells:
         alike.setdefault(settings_key(cell), []).append(cell)
-    for cell in cells:
-        kept = read_kept(board.sources, cell)
+    for cell, sources in zip(cells, places_of, strict=True):
+        kept = read_kept(sources, cell)
         found = [*kept.problems]
         yield places.cell_place(cell.key), cell_page(cell, alike[settings_key(cell)], kept, verified)
         neurons = carded(kept)
-        activations = kept_activations(board.sources, cell, found) if neurons else None
+        activations = kept_activations(sources, cell, found) if neurons else None
         problems += [one for one in found if one not in problems]  # several cells share a pass
         for neuron, columns in neurons.items():
             yield places.card_place(cell.key, neuron), card_page(cell, neuron, columns, kept, activations)
