@@ -37,7 +37,7 @@ from skillneurons.results import BOARD_INDEX, Result, ResultsFolder, open_folder
 from skillneurons.run_files import BOARDS, SECTIONS, RunFiles, read_folder
 from skillneurons.signed_report import across_file
 from skillneurons.staleness import Staleness
-from skillneurons.store import is_url
+from skillneurons.store_url import is_url
 
 if TYPE_CHECKING:
     from skillneurons.mirror import Mirror
