@@ -117,7 +117,7 @@ def plan(
     registry: Registry,
     folder: ResultsFolder,
     finished: Container[str] = frozenset(),
-    resolve: Callable[[str, str | None], tuple[str, str]] = resolve_model,
+    resolve: Callable[[str, str | None], tuple[str, str]] | None = None,
 ) -> list[Unit]:
     """Return the units of a run in order, each with its cells and which of them are finished.
 
@@ -126,7 +126,7 @@ def plan(
     refuse_what_cannot_be_merged(config, registry)
     settings = settings_of(config)
     metrics = [registry.metric(name) for name in config.metrics]
-    sources = {name: resolve(name, config.model.revision)[1] for name in config.models}
+    sources = {name: (resolve or resolve_model)(name, config.model.revision)[1] for name in config.models}
     data = {name: load_task_data(config, registry, name, options) for name, options in config.tasks.items()}
     units = []
     for model, revision in sources.items():
