@@ -123,12 +123,15 @@ def test_what_is_recorded_and_changed_layer_by_layer(architecture: str, model_fo
 
 
 SETTINGS = [
-    "prompt.steps=6",
-    "prompt.eval_every=3",
-    "causal.examples=12",
-    "causal.generated=6",
+    "prompt.steps=4",
+    "prompt.eval_every=2",
+    "causal.examples=6",
+    "causal.generated=2",
     "causal.random_sets=2",
-    "causal.k=[2,5]",
+    "causal.k=[2]",
+    "causal.across_k=[2]",
+    "causal.steering=[2]",
+    "causal.cards=1",
     "causal.neutral_text=pocket",
     "attribution.permutations=19",
     "attribution.bootstrap=19",
@@ -143,7 +146,7 @@ def run_with(lm: sn.LanguageModel, folder: Path, output: Path, monkeypatch: Any,
         models=[str(folder)],
         tasks=["arithmetic", "arithmetic-open"],
         metrics=["confidence"],
-        limit=16,
+        limit=10,
         output=str(output),
     )
     outcome = run_config(config, load_registry(), progress=False)
